@@ -1,0 +1,5 @@
+//! otk-gateway.
+
+pub mod certificate;
+pub mod clock;
+pub mod reason;
