@@ -2,4 +2,6 @@
 
 pub mod certificate;
 pub mod clock;
+pub mod envelope;
 pub mod reason;
+pub mod signature;
