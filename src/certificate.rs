@@ -127,9 +127,7 @@ impl Status {
 
     /// Reads the upstream's word; an unknown one is `None`.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Active, Self::Revoked, Self::Expired]
-            .into_iter()
-            .find(|status| status.as_str() == text)
+        [Self::Active, Self::Revoked, Self::Expired].into_iter().find(|status| status.as_str() == text)
     }
 }
 
@@ -138,9 +136,7 @@ impl Status {
 impl Timestamp {
     /// Reads ISO 8601 as the upstream writes it: date, `T`, time, 0 to 9 fraction digits, `Z` or an offset.
     pub fn parse(text: &str) -> Option<Self> {
-        let fraction = text
-            .split_once('.')
-            .map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
+        let fraction = text.split_once('.').map_or(0, |(_, rest)| rest.bytes().take_while(u8::is_ascii_digit).count());
         if fraction > 9 || !text.is_ascii() || text.as_bytes().get(10).is_none_or(|t| !t.eq_ignore_ascii_case(&b'T')) {
             return None;
         }
@@ -156,9 +152,7 @@ impl Timestamp {
     /// How much later this is than `earlier`; zero if it is not later.
     pub fn since(self, earlier: Timestamp) -> std::time::Duration {
         std::time::Duration::from_nanos(
-            i128::from(self.0)
-                .saturating_sub(earlier.0.into())
-                .clamp(0, u64::MAX.into()) as u64,
+            i128::from(self.0).saturating_sub(earlier.0.into()).clamp(0, u64::MAX.into()) as u64
         )
     }
 
@@ -258,15 +252,7 @@ mod tests {
     fn an_etag_that_could_break_a_header_is_none() {
         assert!(Etag::parse("a1b2c3d4e5f6g7h8i9j0k1l2m3n4o5p6").is_some());
         assert!(Etag::parse(&"x".repeat(256)).is_some());
-        for wrong in [
-            "",
-            "a\r\nSet-Cookie: b",
-            "a\"b",
-            "a b",
-            "\u{e9}",
-            "\u{7f}",
-            &"x".repeat(257),
-        ] {
+        for wrong in ["", "a\r\nSet-Cookie: b", "a\"b", "a b", "\u{e9}", "\u{7f}", &"x".repeat(257)] {
             assert_eq!(Etag::parse(wrong), None);
         }
     }
@@ -294,10 +280,7 @@ mod tests {
         ] {
             assert_eq!(Timestamp::parse(wrong), None, "{wrong}");
         }
-        assert_eq!(
-            noon.map(Timestamp::to_rfc3339).as_deref(),
-            Some("2025-05-13T12:00:00.000Z")
-        );
+        assert_eq!(noon.map(Timestamp::to_rfc3339).as_deref(), Some("2025-05-13T12:00:00.000Z"));
         assert!(Timestamp::parse("9999-12-31T23:59:59Z") > noon);
     }
 
@@ -306,10 +289,7 @@ mod tests {
         let token = JourneyToken::parse("0b7a9f52-3c1d-4e8f-9a6b-5c4d3e2f1a0b");
         assert_eq!(format!("{token:?}"), "Some(JourneyToken(..))");
         let image = Image::new(Bytes::from_static(&[0xff, 0xd8, 0xff, 0xe0]));
-        assert_eq!(
-            format!("{image:?} {:?}", PersonId(7)),
-            "Some(Image(4 bytes)) PersonId(..)"
-        );
+        assert_eq!(format!("{image:?} {:?}", PersonId(7)), "Some(Image(4 bytes)) PersonId(..)");
         assert!(Image::new(Bytes::from_static(b"\x89PNG")).is_none());
     }
 }

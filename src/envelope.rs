@@ -120,14 +120,8 @@ impl<'a> Document<'a> {
         let data = self.root.member("data");
         let member = |name| data.and_then(|data| data.member(name));
         let text = |name| member(name).and_then(Node::as_str);
-        let code = member("active_status")
-            .and_then(|status| status.member("code"))
-            .and_then(Node::as_str);
-        let signed = self
-            .root
-            .member("meta")
-            .and_then(|meta| meta.member("timestamp"))
-            .and_then(Node::as_str);
+        let code = member("active_status").and_then(|status| status.member("code")).and_then(Node::as_str);
+        let signed = self.root.member("meta").and_then(|meta| meta.member("timestamp")).and_then(Node::as_str);
         Claims {
             success: self.root.member("success").and_then(Node::as_bool),
             person: member("uaekyc_id").and_then(Node::as_integer).map(PersonId),
@@ -146,11 +140,7 @@ impl<'a> Document<'a> {
     /// The frame is cut from the wire, so that frame and re-encoded image give the received bytes again. Where the base64
     /// arrived escaped (`\/`) the frame is canonical JSON instead, which verifies under the same signature.
     pub fn image(&self, wire: &[u8]) -> Result<(Image, Frame), Malformed> {
-        let url = self
-            .root
-            .member("data")
-            .and_then(|data| data.member("certificate_base64"))
-            .ok_or(Malformed)?;
+        let url = self.root.member("data").and_then(|data| data.member("certificate_base64")).ok_or(Malformed)?;
         let Node::String(text) = url else { return Err(Malformed) };
         let digits = base64_of_jpeg_url(text).ok_or(Malformed)?;
         let decoded = base64_simd::STANDARD.decode_to_vec(digits).map_err(|_| Malformed)?;
@@ -171,18 +161,11 @@ impl<'a> Document<'a> {
     pub fn data_variant(&self) -> u32 {
         let mut hasher = blake3::Hasher::new();
         if let Some(Node::Object(members)) = self.root.member("data") {
-            let others = members
-                .iter()
-                .filter(|(key, _)| key != "certificate_base64" && key != "certificate_etag");
+            let others = members.iter().filter(|(key, _)| key != "certificate_base64" && key != "certificate_etag");
             write_members(others, &mut hasher);
         }
         let hash = hasher.finalize();
-        u32::from_be_bytes([
-            hash.as_bytes()[0],
-            hash.as_bytes()[1],
-            hash.as_bytes()[2],
-            hash.as_bytes()[3],
-        ])
+        u32::from_be_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]])
     }
 
     /// The answer without anything that could be an image: rebuilt from the members that the upstream's page names, with
@@ -191,22 +174,12 @@ impl<'a> Document<'a> {
         let data = self.root.member("data");
         let of_data = |name| safe(data.and_then(|data| data.member(name)));
         let of_meta = |name| safe(self.root.member("meta").and_then(|meta| meta.member(name)));
-        let messages = safe(
-            data.and_then(|data| data.member("active_status"))
-                .and_then(|status| status.member("messages")),
-        );
+        let messages =
+            safe(data.and_then(|data| data.member("active_status")).and_then(|status| status.member("messages")));
         let object = |members: Vec<(&'static str, Node<'a>)>| {
-            Node::Object(
-                members
-                    .into_iter()
-                    .map(|(key, value)| (Cow::Borrowed(key), value))
-                    .collect(),
-            )
+            Node::Object(members.into_iter().map(|(key, value)| (Cow::Borrowed(key), value)).collect())
         };
-        let active_status = object(vec![
-            ("code", Node::String(status.as_str().into())),
-            ("messages", messages),
-        ]);
+        let active_status = object(vec![("code", Node::String(status.as_str().into())), ("messages", messages)]);
         let data = object(vec![
             ("active_status", active_status),
             ("certificate_base64", Node::Null),
@@ -220,13 +193,7 @@ impl<'a> Document<'a> {
             ("data", data),
             ("errors", safe(self.root.member("errors"))),
             ("message", safe(self.root.member("message"))),
-            (
-                "meta",
-                object(vec![
-                    ("filters", of_meta("filters")),
-                    ("timestamp", of_meta("timestamp")),
-                ]),
-            ),
+            ("meta", object(vec![("filters", of_meta("filters")), ("timestamp", of_meta("timestamp"))])),
             ("signature", Node::String("".into())),
             ("success", safe(self.root.member("success"))),
         ]);
@@ -345,10 +312,7 @@ fn write_string(text: &Cow<'_, str>, sink: &mut impl Sink) {
 /// RFC 8785, section 3.2.2.2: the two-character escapes where JSON has one, `\u00xx` for other control characters, else raw.
 fn write_escaped(text: &str, sink: &mut impl Sink) {
     let mut rest = text.as_bytes();
-    while let Some(at) = rest
-        .iter()
-        .position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\')
-    {
+    while let Some(at) = rest.iter().position(|&byte| byte < 0x20 || byte == b'"' || byte == b'\\') {
         sink.put(&rest[..at]);
         match rest[at] {
             b'"' => sink.put(b"\\\""),
@@ -367,10 +331,7 @@ fn write_escaped(text: &str, sink: &mut impl Sink) {
 
 /// A copy of the member that holds nothing like an image; null where it does, or is absent.
 fn safe<'a>(member: Option<&Node<'a>>) -> Node<'a> {
-    member
-        .filter(|node| !node.holds(&|text| counts_as_image(text)))
-        .cloned()
-        .unwrap_or(Node::Null)
+    member.filter(|node| !node.holds(&|text| counts_as_image(text))).cloned().unwrap_or(Node::Null)
 }
 
 fn counts_as_image(text: &str) -> bool {
@@ -393,10 +354,7 @@ impl Frame {
 
     fn around(text: &[u8], at: usize, len: usize) -> Self {
         // Copies: a slice of the received body would keep all of it in memory.
-        Self {
-            before: Bytes::copy_from_slice(&text[..at]),
-            after: Bytes::copy_from_slice(&text[at + len..]),
-        }
+        Self { before: Bytes::copy_from_slice(&text[..at]), after: Bytes::copy_from_slice(&text[at + len..]) }
     }
 
     /// How many bytes stand around the image.
@@ -502,11 +460,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
 
 /// RFC 8785, section 3.2.3: by UTF-16 code units, which for ASCII is the order of the bytes.
 fn utf16_order(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() {
-        a.cmp(b)
-    } else {
-        a.encode_utf16().cmp(b.encode_utf16())
-    }
+    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 const JPEG_URL: &str = "data:image/jpeg;base64,";
@@ -564,11 +518,7 @@ mod tests {
             ("5e-324", "5e-324"),
             ("1.7976931348623157e308", "1.7976931348623157e+308"),
         ] {
-            assert_eq!(
-                canonical(&format!("{{\"n\":{wire}}}")),
-                Some(format!("{{\"n\":{text}}}")),
-                "{wire}"
-            );
+            assert_eq!(canonical(&format!("{{\"n\":{wire}}}")), Some(format!("{{\"n\":{text}}}")), "{wire}");
         }
     }
 
@@ -599,11 +549,7 @@ mod tests {
             &deep,
             &open,
         ] {
-            assert!(
-                Document::parse(wrong.as_bytes()).is_err(),
-                "{}",
-                &wrong[..wrong.len().min(40)]
-            );
+            assert!(Document::parse(wrong.as_bytes()).is_err(), "{}", &wrong[..wrong.len().min(40)]);
         }
         assert!(Document::parse(b"{\"a\":\"\xff\"}").is_err());
     }
@@ -640,9 +586,7 @@ mod tests {
             (format!("{{\"message\":\"{long}\"}}"), true),
             (format!("{{\"message\":\"{}\"}}", &long[1..]), false),
         ] {
-            let claims = Document::parse(wire.as_bytes())
-                .map(|document| document.claims())
-                .expect("is JSON");
+            let claims = Document::parse(wire.as_bytes()).map(|document| document.claims()).expect("is JSON");
             assert_eq!(claims.has_image, is_image, "{}", &wire[..wire.len().min(60)]);
         }
     }
@@ -650,16 +594,12 @@ mod tests {
     #[test]
     fn frame_and_image_give_the_wire_again_or_its_canonical_form() {
         let wire = br#"{ "data":{"certificate_base64":"Data:Image/JPEG;base64,/9j/4AAQ"},"z":"\u0645" }"#;
-        let (image, frame) = Document::parse(wire)
-            .and_then(|document| document.image(wire))
-            .expect("a JPEG");
+        let (image, frame) = Document::parse(wire).and_then(|document| document.image(wire)).expect("a JPEG");
         let digits = base64_simd::STANDARD.encode_to_string(image.bytes());
         assert_eq!([&frame.before[..], digits.as_bytes(), &frame.after[..]].concat(), wire);
 
         let escaped = br#"{"z":1,"data":{"certificate_base64":"data:image/jpeg;base64,\/9j\/4AAQ"},"signature":"s"}"#;
-        let (image, frame) = Document::parse(escaped)
-            .and_then(|document| document.image(escaped))
-            .expect("a JPEG");
+        let (image, frame) = Document::parse(escaped).and_then(|document| document.image(escaped)).expect("a JPEG");
         let digits = base64_simd::STANDARD.encode_to_string(image.bytes());
         let written = [&frame.before[..], digits.as_bytes(), &frame.after[..]].concat();
         assert_eq!(
@@ -693,9 +633,7 @@ mod tests {
     fn a_withheld_envelope_holds_nothing_like_an_image_and_no_signature() {
         let wire = br#"{"success":true,"data":{"uaekyc_id":1,"certificate_base64":"data:image/jpeg;base64,/9j/4AAQ","certificate_etag":"e","photo":"data:x",
             "active_status":{"code":"ACTIVE","messages":""},"expires_on":"2026-01-01T00:00:00Z"},"message":"DATA:x","signature":"ab","meta":{"timestamp":"t","filters":{}},"errors":[]}"#;
-        let (_, frame) = Document::parse(wire)
-            .and_then(|document| document.image(wire))
-            .expect("a JPEG");
+        let (_, frame) = Document::parse(wire).and_then(|document| document.image(wire)).expect("a JPEG");
         let text = frame.withhold(Status::Revoked).expect("still JSON");
         assert_eq!(
             std::str::from_utf8(&text).expect("UTF-8"),

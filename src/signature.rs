@@ -101,51 +101,27 @@ pub fn verify(wire: &Bytes, keys: &Keys) -> Result<(Authentic, Option<Image>), F
         Ok((content, image)) => (Ok(content), image),
         Err(Malformed) => (Err(Malformed), None),
     };
-    Ok((
-        Authentic {
-            vouched,
-            claims,
-            content,
-        },
-        image,
-    ))
+    Ok((Authentic { vouched, claims, content }, image))
 }
 
 /// Rule 4, less the HTTP status: what a genuine answer amounts to, or that it contradicts itself.
 fn content(document: &Document<'_>, claims: &Claims, wire: &Bytes) -> Result<(Content, Option<Image>), Malformed> {
     claims.signed.ok_or(Malformed)?;
     if !claims.success.ok_or(Malformed)? {
-        return if claims.has_image {
-            Err(Malformed)
-        } else {
-            Ok((Content::Declined(wire.clone()), None))
-        };
+        return if claims.has_image { Err(Malformed) } else { Ok((Content::Declined(wire.clone()), None)) };
     }
     claims.person.ok_or(Malformed)?;
     let status = claims.status.ok_or(Malformed)?;
     if status != Status::Active {
         let rebuilt = claims.has_image || claims.has_etag;
-        let body = if rebuilt {
-            document.withhold(status)
-        } else {
-            wire.clone()
-        };
+        let body = if rebuilt { document.withhold(status) } else { wire.clone() };
         return Ok((Content::Withdrawn { status, body, rebuilt }, None));
     }
     let etag = claims.etag.clone().ok_or(Malformed)?;
     let expires_on = claims.expires_on.ok_or(Malformed)?;
     let (image, frame) = document.image(wire)?;
     let variant = document.data_variant();
-    Ok((
-        Content::Certificate(Certificate {
-            etag,
-            image: image.digest(),
-            expires_on,
-            frame,
-            variant,
-        }),
-        Some(image),
-    ))
+    Ok((Content::Certificate(Certificate { etag, image: image.digest(), expires_on, frame, variant }), Some(image)))
 }
 
 // === impl Keys ===
@@ -165,10 +141,7 @@ impl Keys {
                 keys.push((id, key));
             }
         }
-        Ok(Self {
-            curve: Secp256k1::verification_only(),
-            keys,
-        })
+        Ok(Self { curve: Secp256k1::verification_only(), keys })
     }
 
     /// This key is among those in force.
@@ -194,10 +167,7 @@ impl Keys {
         self.keys
             .iter()
             .find(|(_, key)| self.curve.verify_ecdsa(message, &signature, key).is_ok())
-            .map(|(id, _)| Vouched {
-                key: *id,
-                digest: Digest::from_full(&digest),
-            })
+            .map(|(id, _)| Vouched { key: *id, digest: Digest::from_full(&digest) })
             .ok_or(Forged::Invalid)
     }
 }
@@ -243,6 +213,17 @@ impl Authentic {
     /// What it gives, if it does not contradict itself.
     pub fn content(&self) -> Result<&Content, Malformed> {
         self.content.as_ref().map_err(|malformed| *malformed)
+    }
+
+    /// It says anything but ACTIVE: whatever is held of its journey is withdrawn, whatever else is wrong with it.
+    pub fn withdraws(&self) -> bool {
+        self.claims.status != Some(Status::Active)
+    }
+
+    /// The same answer, come with an HTTP status that contradicts it.
+    pub fn contradicted(mut self) -> Self {
+        self.content = Err(Malformed);
+        self
     }
 
     /// The certificate, if it is ACTIVE and whole.
@@ -331,25 +312,15 @@ mod tests {
 
     #[test]
     fn a_later_key_of_several_vouches() {
-        let other = Keys::parse([
-            "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
-            PUBLIC,
-        ])
-        .expect("keys");
+        let other =
+            Keys::parse(["0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798", PUBLIC]).expect("keys");
         let (authentic, _) = verify(&signed(&format!("\"{LOW}\"")), &other).expect("genuine");
         assert!(Keys::parse([PUBLIC]).expect("a key").contains(authentic.key()));
     }
 
     #[test]
     fn no_point_is_no_key() {
-        for wrong in [
-            "",
-            "04",
-            "zz",
-            &PUBLIC[2..],
-            &format!("06{}", &PUBLIC[2..]),
-            &format!("{}00", &PUBLIC[..128]),
-        ] {
+        for wrong in ["", "04", "zz", &PUBLIC[2..], &format!("06{}", &PUBLIC[2..]), &format!("{}00", &PUBLIC[..128])] {
             assert_eq!(Keys::parse([wrong]).map(|_| ()), Err(NoKey), "{wrong}");
         }
     }

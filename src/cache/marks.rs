@@ -1,0 +1,409 @@
+//! What the rules must remember of each journey after its image is long gone.
+//!
+//! Bounded by rules of our own, not by a cache's: a mark is kept at least `max_age` + `clock_skew` after its journey's last
+//! answer (an older answer would be refused as a replay), and when all are younger than that, a new journey finds no room.
+//!
+//! The surprising decision: revocations and purges leave *floors*. A floor says "only a call sent after this confirms
+//! anything" about a journey, a person or an ETag, whether or not anything is remembered of it yet; so an answer under way
+//! about a relative that is not even known to be one is caught when it arrives. When there are too many floors, the oldest
+//! becomes the floor of everything: forgetting errs on the side of asking again.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use hashlink::LinkedHashMap;
+
+use crate::certificate::{Digest, Etag, JourneyToken, PersonId, Timestamp};
+use crate::clock::{Moment, Order};
+use crate::reason::Reason;
+use crate::release::{self, Answer, Newest, Rules, Seen, Shown};
+use crate::signature::{Certificate, KeyId, Keys};
+
+/// Everything remembered, oldest answer first.
+pub struct Marks {
+    journeys: LinkedHashMap<JourneyToken, Mark>,
+    etags: LinkedHashMap<Digest, EtagMark>,
+    receipts: LinkedHashMap<Digest, Receipt>,
+    floors: Floors,
+    expiries: Expiries,
+    capacity: usize,
+}
+
+/// Of one journey.
+#[derive(Clone, Copy)]
+struct Mark {
+    last: Moment,
+    newest: Option<Newest>,
+    withdrawn: Option<Timestamp>,
+    person: Option<PersonId>,
+    expires_on: Option<Timestamp>,
+    /// The key of the last answer that agreed with all of this.
+    key: KeyId,
+}
+
+/// Of one ETag.
+#[derive(Clone, Copy)]
+struct EtagMark {
+    last: Moment,
+    image: Digest,
+    person: PersonId,
+    key: KeyId,
+    of_several: bool,
+    changed: bool,
+    conflict: bool,
+}
+
+/// Which journeys received the very same answer, and when: the first of them, and the first other one.
+#[derive(Clone, Copy)]
+struct Receipt {
+    last: Moment,
+    journey: JourneyToken,
+    at: Order,
+    elsewhere: Option<Order>,
+}
+
+/// What a revocation or a purge concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Scope {
+    Journey(JourneyToken),
+    Person(PersonId),
+    Etag(Digest),
+}
+
+struct Floors {
+    scopes: LinkedHashMap<Scope, Order>,
+    all: Order,
+    capacity: usize,
+}
+
+/// How many remembered certificates end at each instant.
+#[derive(Default)]
+struct Expiries(BTreeMap<Timestamp, u32>);
+
+/// Whom a purge concerns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purge {
+    /// One journey.
+    Journey(JourneyToken),
+    /// Every journey of a person.
+    Person(PersonId),
+    /// Every journey that shows this ETag.
+    Etag(Etag),
+    /// Everything.
+    All,
+}
+
+// === impl Marks ===
+
+impl Marks {
+    /// Remembers at most so many journeys.
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            journeys: LinkedHashMap::new(),
+            etags: LinkedHashMap::new(),
+            receipts: LinkedHashMap::new(),
+            floors: Floors::new(capacity.max(MIN_FLOORS)),
+            expiries: Expiries::default(),
+            capacity,
+        }
+    }
+
+    /// How many journeys are remembered.
+    pub fn len(&self) -> usize {
+        self.journeys.len()
+    }
+
+    /// How many remembered certificates end in that span of time, the first instant not included.
+    pub fn expiring(&self, after: Timestamp, until: Timestamp) -> usize {
+        self.expiries.between(after, until)
+    }
+
+    /// Every remembered certificate that ends in that span of time.
+    pub fn list_expiring(
+        &self,
+        after: Timestamp,
+        until: Timestamp,
+    ) -> Vec<(JourneyToken, Option<PersonId>, Timestamp)> {
+        let ends = |mark: &Mark| mark.expires_on.filter(|end| *end > after && *end <= until);
+        self.journeys.iter().filter_map(|(token, mark)| Some((*token, mark.person, ends(mark)?))).collect()
+    }
+
+    /// There is a mark for this journey, or room for one.
+    pub fn has_room(&self, token: &JourneyToken, now: &Moment, rules: &Rules) -> bool {
+        self.journeys.contains_key(token)
+            || self.journeys.len() < self.capacity
+            || self.journeys.front().is_some_and(|(_, oldest)| is_over(&oldest.last, now, rules))
+    }
+
+    /// What an answer about this journey is judged against.
+    pub fn seen(&self, token: &JourneyToken, answer: &Answer) -> Seen {
+        let mark = self.journeys.get(token);
+        let shown = answer.authentic.certificate().map(Certificate::shown);
+        let etag = shown.and_then(|shown| self.etags.get(&shown.etag));
+        let person = mark.and_then(|mark| mark.person);
+        Seen {
+            newest: mark.and_then(|mark| mark.newest),
+            withdrawn: mark.and_then(|mark| mark.withdrawn),
+            person,
+            confirm_after: self.floors.highest([
+                Some(Scope::Journey(*token)),
+                person.or(answer.authentic.claims().person).map(Scope::Person),
+                shown.map(|shown| Scope::Etag(shown.etag)),
+            ]),
+            elsewhere: false,
+            conflict: etag.is_some_and(|etag| etag.conflict),
+            changed: etag.is_some_and(|etag| etag.changed),
+        }
+    }
+
+    /// Takes in an answer that has just arrived: judges it against what was known, then remembers what it teaches.
+    ///
+    /// A signed withdrawal withdraws even when it is refused; any other answer that is refused teaches nothing.
+    pub fn learn(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) -> Result<(), Reason> {
+        let elsewhere = self.receive(token, answer, rules);
+        let before = Seen { elsewhere, ..self.seen(token, answer) };
+        let has_room = self.make_room(token, &answer.call.received, rules);
+        if answer.authentic.withdraws() {
+            self.withdraw(token, answer, has_room);
+        }
+        if !has_room {
+            return Err(Reason::Overloaded);
+        }
+        release::admit(answer, &before, rules)?;
+        self.remember(token, answer, rules);
+        Ok(())
+    }
+
+    /// From now on only new calls confirm anything about whom this concerns; with `forget`, they start from nothing.
+    pub fn purge(&mut self, what: &Purge, forget: bool, now: &Moment) {
+        match what {
+            Purge::Journey(token) => self.raise_relatives(token, now.order()),
+            Purge::Person(person) => self.floors.raise(Scope::Person(*person), now.order()),
+            Purge::Etag(etag) => self.floors.raise(Scope::Etag(etag.digest()), now.order()),
+            Purge::All => self.floors.raise_all(now.order()),
+        }
+        if forget {
+            self.forget(what);
+        }
+    }
+
+    /// Drops what was learned under keys that are no longer in force; signed times stay.
+    pub fn keep_keys(&mut self, keys: &Keys, now: &Moment) {
+        self.floors.raise_all(now.order());
+        self.etags.retain(|_, etag| keys.contains(etag.key));
+        let gone = self.journeys.iter_mut().filter(|(_, mark)| !keys.contains(mark.key));
+        for (_, mark) in gone {
+            mark.person = None;
+            mark.newest = mark.newest.map(|newest| Newest { shown: None, ..newest });
+            self.expiries.replace(mark.expires_on.take(), None);
+        }
+    }
+
+    /// Rule 3, second half: notes who received this answer; true if another journey had it before this call was sent.
+    fn receive(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) -> bool {
+        let received = answer.call.received;
+        while self.receipts.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &received, rules)) {
+            self.receipts.pop_front();
+        }
+        let Some(receipt) = self.receipts.get_mut(&answer.authentic.digest()) else {
+            let receipt = Receipt { last: received, journey: *token, at: received.order(), elsewhere: None };
+            self.receipts.insert(answer.authentic.digest(), receipt);
+            return false;
+        };
+        if receipt.journey != *token {
+            receipt.elsewhere.get_or_insert(received.order());
+            return receipt.at < answer.call.sent.order();
+        }
+        receipt.elsewhere.is_some_and(|at| at < answer.call.sent.order())
+    }
+
+    /// Makes room for one more journey if the oldest is old enough to go; false if it is not.
+    fn make_room(&mut self, token: &JourneyToken, now: &Moment, rules: &Rules) -> bool {
+        let has_room = self.has_room(token, now, rules);
+        if has_room && self.journeys.len() >= self.capacity && !self.journeys.contains_key(token) {
+            let oldest = self.journeys.pop_front();
+            self.expiries.replace(oldest.and_then(|(_, mark)| mark.expires_on), None);
+        }
+        has_room
+    }
+
+    /// A signed answer that is not ACTIVE: nothing asked for before it arrived confirms anything of its relatives.
+    fn withdraw(&mut self, token: &JourneyToken, answer: &Answer, has_room: bool) {
+        let claims = answer.authentic.claims();
+        let arrived = answer.call.received.order();
+        self.raise_relatives(token, arrived);
+        for scope in [claims.person.map(Scope::Person), claims.etag.as_ref().map(|etag| Scope::Etag(etag.digest()))] {
+            scope.into_iter().for_each(|scope| self.floors.raise(scope, arrived));
+        }
+        if let (Some(signed), Some(_), true) = (claims.signed, claims.status, has_room) {
+            let mark = self.mark(token, answer);
+            mark.withdrawn = mark.withdrawn.max(Some(signed));
+        }
+    }
+
+    fn raise_relatives(&mut self, token: &JourneyToken, order: Order) {
+        self.floors.raise(Scope::Journey(*token), order);
+        let Some(mark) = self.journeys.get(token).copied() else { return };
+        if let Some(person) = mark.person {
+            self.floors.raise(Scope::Person(person), order);
+        }
+        if let Some(shown) = mark.newest.and_then(|newest| newest.shown) {
+            self.floors.raise(Scope::Etag(shown.etag), order);
+        }
+    }
+
+    fn remember(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) {
+        let claims = answer.authentic.claims();
+        let certificate = answer.authentic.certificate();
+        let shown = certificate.map(Certificate::shown);
+        let mark = self.mark(token, answer);
+        mark.key = answer.authentic.key();
+        mark.person = mark.person.or(claims.person);
+        let newest = claims.signed.filter(|signed| mark.newest.is_none_or(|newest| *signed >= newest.signed));
+        if let Some(signed) = newest {
+            mark.newest = Some(Newest { signed, shown });
+            let ends = certificate.map(|certificate| certificate.expires_on);
+            let ended = std::mem::replace(&mut mark.expires_on, ends);
+            self.expiries.replace(ended, ends);
+        }
+        if let (Some(shown), Some(person)) = (shown, claims.person) {
+            self.remember_etag(shown, person, answer, rules);
+        }
+    }
+
+    /// Rule 7, second half: one ETag, one image; a second image of the same person replaces it, of another person conflicts.
+    fn remember_etag(&mut self, shown: Shown, person: PersonId, answer: &Answer, rules: &Rules) {
+        let last = answer.call.received;
+        let key = answer.authentic.key();
+        while self.etags.len() >= self.capacity
+            && self.etags.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &last, rules))
+        {
+            self.etags.pop_front();
+        }
+        let fresh =
+            EtagMark { last, image: shown.image, person, key, of_several: false, changed: false, conflict: false };
+        let mut etag = self.etags.get(&shown.etag).copied().unwrap_or(fresh);
+        let is_other_person = person != etag.person;
+        let is_other_image = shown.image != etag.image;
+        etag.conflict |= (is_other_image && (is_other_person || etag.of_several)) || (is_other_person && etag.changed);
+        etag.changed |= is_other_image;
+        etag.of_several |= is_other_person;
+        // Moving it to the back keeps the oldest answer in front.
+        self.etags.remove(&shown.etag);
+        self.etags.insert(shown.etag, EtagMark { last, image: shown.image, key, ..etag });
+    }
+
+    /// The mark of this journey, moved to the back as the youngest.
+    fn mark(&mut self, token: &JourneyToken, answer: &Answer) -> &mut Mark {
+        let last = answer.call.received;
+        let key = answer.authentic.key();
+        let fresh = Mark { last, newest: None, withdrawn: None, person: None, expires_on: None, key };
+        let mark = self.journeys.remove(token).unwrap_or(fresh);
+        self.journeys.insert(*token, Mark { last, ..mark });
+        self.journeys.get_mut(token).expect("inserted in the line above")
+    }
+
+    fn forget(&mut self, what: &Purge) {
+        let journeys: Vec<(JourneyToken, Mark)> = match what {
+            Purge::Journey(token) => self.journeys.get(token).map(|mark| (*token, *mark)).into_iter().collect(),
+            Purge::Person(person) => self.marks_where(|mark| mark.person == Some(*person)),
+            Purge::Etag(etag) => {
+                let etag = etag.digest();
+                self.etags.remove(&etag);
+                self.marks_where(|mark| {
+                    mark.newest.and_then(|newest| newest.shown).is_some_and(|shown| shown.etag == etag)
+                })
+            }
+            Purge::All => {
+                *self = Self { floors: std::mem::take(&mut self.floors), ..Self::new(self.capacity) };
+                return;
+            }
+        };
+        for (token, mark) in journeys {
+            self.journeys.remove(&token);
+            self.expiries.replace(mark.expires_on, None);
+            self.receipts.retain(|_, receipt| receipt.journey != token);
+            if let Some(shown) = mark.newest.and_then(|newest| newest.shown) {
+                self.etags.remove(&shown.etag);
+            }
+        }
+    }
+
+    fn marks_where(&self, test: impl Fn(&Mark) -> bool) -> Vec<(JourneyToken, Mark)> {
+        self.journeys.iter().filter(|(_, mark)| test(mark)).map(|(token, mark)| (*token, *mark)).collect()
+    }
+}
+
+/// So long ago that an answer from then would be refused as a replay.
+fn is_over(last: &Moment, now: &Moment, rules: &Rules) -> bool {
+    now.surely_since(last) >= retention(rules)
+}
+
+fn retention(rules: &Rules) -> Duration {
+    rules.max_age.saturating_add(rules.clock_skew)
+}
+
+// === impl Floors ===
+
+impl Floors {
+    fn new(capacity: usize) -> Self {
+        Self { scopes: LinkedHashMap::new(), all: Order::START, capacity }
+    }
+
+    fn highest(&self, scopes: [Option<Scope>; 3]) -> Order {
+        let floors = scopes.into_iter().flatten().filter_map(|scope| self.scopes.get(&scope));
+        floors.copied().fold(self.all, Order::max)
+    }
+
+    fn raise(&mut self, scope: Scope, order: Order) {
+        self.scopes.remove(&scope);
+        self.scopes.insert(scope, order);
+        if self.scopes.len() > self.capacity {
+            let oldest = self.scopes.pop_front();
+            self.all = self.all.max(oldest.map_or(Order::START, |(_, order)| order));
+        }
+    }
+
+    fn raise_all(&mut self, order: Order) {
+        self.scopes.clear();
+        self.all = self.all.max(order);
+    }
+}
+
+impl Default for Floors {
+    fn default() -> Self {
+        Self::new(MIN_FLOORS)
+    }
+}
+
+// === impl Expiries ===
+
+impl Expiries {
+    fn replace(&mut self, old: Option<Timestamp>, new: Option<Timestamp>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old
+            && let Some(count) = self.0.get_mut(&old)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.0.remove(&old);
+            }
+        }
+        if let Some(new) = new {
+            *self.0.entry(new).or_insert(0) += 1;
+        }
+    }
+
+    fn between(&self, after: Timestamp, until: Timestamp) -> usize {
+        if until <= after {
+            return 0;
+        }
+        let span = (std::ops::Bound::Excluded(after), std::ops::Bound::Included(until));
+        self.0.range(span).map(|(_, count)| *count as usize).sum()
+    }
+}
+
+/// So few floors cost nothing, and a small `max_journeys` should not make everything ask again.
+const MIN_FLOORS: usize = 4096;
