@@ -12,11 +12,12 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 
 use crate::certificate::{Etag, Image, JourneyToken, PersonId, Timestamp};
-use crate::clock::Moment;
+use crate::clock::{Moment, Order};
 use crate::reason::Reason;
 use crate::release::{Answer, Ask, Call, Rules, Seen};
 use crate::signature::{Certificate, Content, Keys};
@@ -103,6 +104,16 @@ impl Cache {
         Some((answer, image))
     }
 
+    /// An answer about this journey is held, whether or not it will do.
+    pub fn holds(&self, token: &JourneyToken) -> bool {
+        self.answers.contains_key(token)
+    }
+
+    /// Only a call sent after this confirms anything about the journey.
+    pub fn confirm_after(&self, token: &JourneyToken) -> Order {
+        self.marks().confirm_after(token)
+    }
+
     /// What an answer about this journey is judged against, now.
     pub fn seen(&self, token: &JourneyToken, answer: &Answer) -> Seen {
         self.marks().seen(token, answer)
@@ -114,14 +125,20 @@ impl Cache {
     }
 
     /// Takes in an answer that has just arrived, and holds it if it says more than what is held already.
+    ///
+    /// The keys are read once more, under the lock: an answer verified just before its key was taken away teaches nothing.
     pub fn learn(
         &self,
         token: &JourneyToken,
         answer: &Arc<Answer>,
         image: Option<&Image>,
+        keys: &ArcSwap<Keys>,
         rules: &Rules,
     ) -> Result<(), Reason> {
         let mut marks = self.marks();
+        if !keys.load().contains(answer.authentic.key()) {
+            return Err(Reason::SignatureInvalid);
+        }
         let learned = marks.learn(token, answer, rules);
         if answer.authentic.withdraws() {
             self.drop_held(token);
@@ -132,15 +149,20 @@ impl Cache {
         match answer.authentic.content() {
             Ok(Content::Certificate(certificate)) if is_confirmed && !self.holds_later(token, answer, certificate) => {
                 self.answers.insert(*token, answer.clone());
-                if let Some(image) = image {
-                    self.images.insert(certificate.etag.clone(), image.clone());
-                    self.images.run_pending_tasks(); // so that a burst does not overshoot the bound
-                }
+                self.hold_image(certificate, image);
             }
             Ok(Content::Withdrawn { .. }) => self.answers.insert(*token, answer.clone()),
-            _ => {}
+            Ok(Content::Certificate(_) | Content::Declined(_)) | Err(_) => {}
         }
         Ok(())
+    }
+
+    /// Takes in a signed answer that came with a refusal: if it is not ACTIVE it withdraws, and that is all it does.
+    pub fn withdraw(&self, token: &JourneyToken, answer: &Answer, rules: &Rules) {
+        if answer.authentic.withdraws() {
+            self.marks().withdraw(token, answer, rules);
+            self.drop_held(token);
+        }
     }
 
     /// The upstream's "not found" for this journey, if it was asked recently enough or after the request arrived.
@@ -214,6 +236,13 @@ impl Cache {
             listed.into_iter().map(|(journey, person, expires_on)| Expiring { journey, person, expires_on }).collect();
         expiring.sort_by_key(|expiring| expiring.expires_on);
         expiring
+    }
+
+    fn hold_image(&self, certificate: &Certificate, image: Option<&Image>) {
+        if let Some(image) = image {
+            self.images.insert(certificate.etag.clone(), image.clone());
+            self.images.run_pending_tasks(); // so that a burst does not overshoot the bound
+        }
     }
 
     /// Another answer with the same image, from a later call, is held already: this one was overtaken.

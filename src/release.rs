@@ -355,3 +355,229 @@ impl Permit {
         self.0.answer.authentic.certificate().expect("a permit is made for a certificate only")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::signature::fixture;
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xe0, 1, 2, 3];
+    const RULES: Rules = Rules {
+        max_age: Duration::from_secs(120),
+        clock_skew: Duration::from_secs(60),
+        max_exposure: Duration::from_secs(30),
+        withheld_ttl: Duration::from_secs(300),
+    };
+
+    fn noon() -> Timestamp {
+        Timestamp::parse("2025-05-13T12:00:00Z").expect("a time")
+    }
+
+    fn seconds(from_noon: i64) -> Timestamp {
+        Timestamp(noon().0 + from_noon * 1_000_000_000)
+    }
+
+    fn active() -> Value {
+        fixture::answer("ACTIVE", noon(), Some("etag"), Some(JPEG))
+    }
+
+    /// Everything a decision looks at; the default is an ACTIVE answer that just came back and may be released.
+    struct Case {
+        answer: Value,
+        sent_before: u64,
+        upstream_age: u64,
+        wall_step: i64,
+        anew: bool,
+        key_in_force: bool,
+        image: Option<&'static [u8]>,
+        asked_first: bool,
+        seen: fn(&mut Seen, after_the_call: Order),
+        rules: Rules,
+    }
+
+    impl Default for Case {
+        fn default() -> Self {
+            Case {
+                answer: active(),
+                sent_before: 0,
+                upstream_age: 0,
+                wall_step: 0,
+                anew: false,
+                key_in_force: true,
+                image: Some(JPEG),
+                asked_first: false,
+                seen: |_, _| {},
+                rules: RULES,
+            }
+        }
+    }
+
+    impl Case {
+        fn decide(self) -> Verdict {
+            let (authentic, _) = fixture::authentic(self.answer);
+            let clock = Clock::by_hand(noon());
+            let early = Ask { arrived: clock.now(), anew: self.anew };
+            let call =
+                Call { sent: clock.now(), received: clock.now(), upstream_age: Duration::from_secs(self.upstream_age) };
+            let mut seen = Seen {
+                newest: authentic
+                    .claims()
+                    .signed
+                    .map(|signed| Newest { signed, shown: authentic.certificate().map(Certificate::shown) }),
+                person: authentic.claims().person,
+                ..Seen::default()
+            };
+            (self.seen)(&mut seen, clock.now().order());
+            clock.advance(Duration::from_secs(self.sent_before));
+            clock.step_wall(self.wall_step * 1_000_000_000);
+            let late = Ask { arrived: clock.now(), anew: self.anew };
+            let ask = if self.asked_first { early } else { late };
+            let image = self.image.and_then(|bytes| Image::new(Bytes::from_static(bytes)));
+            let answer = Arc::new(Answer { authentic, call });
+            decide(&answer, image.as_ref(), self.key_in_force, &seen, &ask, &clock.now(), &self.rules)
+        }
+    }
+
+    fn word(verdict: Verdict) -> &'static str {
+        match verdict {
+            Verdict::Release(_) => "release",
+            Verdict::Withhold(withheld) => withheld.status.as_str(),
+            Verdict::Decline(_) => "decline",
+            Verdict::Stale => "stale",
+            Verdict::Refuse(reason) => reason.as_str(),
+        }
+    }
+
+    fn with(path: &str, value: Value) -> Value {
+        let mut answer = active();
+        *answer.pointer_mut(path).expect("a member of the sample") = value;
+        answer
+    }
+
+    fn status(code: &str) -> Value {
+        fixture::answer(code, noon(), None, None)
+    }
+
+    /// The whole decision: status x validity x age x image, then each rule's own ways to fail, and who wins.
+    #[test]
+    #[rustfmt::skip]
+    fn truth_table() {
+        let none = Case::default;
+        let past = || with("/data/expires_on", json!("2025-05-13T11:59:59Z"));
+        let table = [
+            // status, valid?, fresh?, image?                                                                       -> verdict
+            ("active, valid, fresh, image",        Case { ..none() },                                                 "release"),
+            ("active, valid, fresh, no image",     Case { image: None, ..none() },                                    "stale"),
+            ("active, valid, old, image",          Case { sent_before: 31, ..none() },                                "stale"),
+            ("active, valid, old, no image",       Case { sent_before: 31, image: None, ..none() },                   "stale"),
+            ("active, past, fresh, image",         Case { answer: past(), ..none() },                                 "EXPIRED"),
+            ("active, past, fresh, no image",      Case { answer: past(), image: None, ..none() },                    "EXPIRED"),
+            ("active, past, old, image",           Case { answer: past(), sent_before: 31, ..none() },                "stale"),
+            ("revoked, fresh",                     Case { answer: status("REVOKED"), ..none() },                      "REVOKED"),
+            ("revoked, old, still remembered",     Case { answer: status("REVOKED"), sent_before: 300, ..none() },    "REVOKED"),
+            ("revoked, too old",                   Case { answer: status("REVOKED"), sent_before: 301, ..none() },    "stale"),
+            ("revoked, with an image",             Case { answer: with("/data/active_status/code", json!("REVOKED")), ..none() }, "REVOKED"),
+            ("revoked and past",                   Case { answer: { let mut a = past(); a["data"]["active_status"]["code"] = json!("REVOKED"); a }, ..none() }, "REVOKED"),
+            ("expired, fresh",                     Case { answer: status("EXPIRED"), ..none() },                      "EXPIRED"),
+            ("expired, with an image",             Case { answer: with("/data/active_status/code", json!("EXPIRED")), ..none() }, "EXPIRED"),
+            // rule 1: genuine
+            ("its key is gone",                    Case { key_in_force: false, ..none() },                            "stale"),
+            ("revoked under a key that is gone",   Case { answer: status("REVOKED"), key_in_force: false, ..none() }, "stale"),
+            // rule 2: timely
+            ("signed max_age ago",                 Case { answer: with("/meta/timestamp", json!("2025-05-13T11:58:00Z")), ..none() }, "release"),
+            ("signed longer ago",                  Case { answer: with("/meta/timestamp", json!("2025-05-13T11:57:59.999Z")), ..none() }, "response-replayed"),
+            ("signed clock_skew ahead",            Case { answer: with("/meta/timestamp", json!("2025-05-13T12:01:00Z")), ..none() }, "release"),
+            ("signed further ahead",               Case { answer: with("/meta/timestamp", json!("2025-05-13T12:01:00.001Z")), ..none() }, "clock-skew"),
+            ("a withdrawal signed earlier",        Case { seen: |s, _| s.withdrawn = Some(seconds(-1)), ..none() },   "release"),
+            ("a withdrawal signed at the same time", Case { seen: |s, _| s.withdrawn = Some(noon()), ..none() },      "response-rolled-back"),
+            ("a withdrawal signed later",          Case { seen: |s, _| s.withdrawn = Some(seconds(1)), ..none() },    "response-rolled-back"),
+            ("a newer answer, same image, within skew", Case { seen: |s, _| newest_at(s, seconds(60)), ..none() },    "release"),
+            ("a newer answer, same image, beyond", Case { seen: |s, _| newest_at(s, seconds(61)), ..none() },         "response-rolled-back"),
+            ("a newer answer without image",       Case { seen: |s, _| s.newest = Some(Newest { signed: seconds(1), shown: None }), ..none() }, "response-rolled-back"),
+            ("a newer answer, another image",      Case { seen: |s, _| { newest_at(s, seconds(1)); other_image(s) }, ..none() }, "response-rolled-back"),
+            // rule 3: this person
+            ("another person was first",           Case { seen: |s, _| s.person = Some(PersonId(2)), ..none() },      "identity-mismatch"),
+            ("nobody was first",                   Case { seen: |s, _| s.person = None, ..none() },                   "release"),
+            ("given for another journey before",   Case { seen: |s, _| s.elsewhere = true, ..none() },                "identity-mismatch"),
+            ("the number written otherwise",       Case { answer: with("/data/uaekyc_id", json!(1.0)), ..none() },    "release"),
+            // rule 4: whole
+            ("no success",                         Case { answer: with("/success", json!(null)), ..none() },          "upstream-malformed"),
+            ("success false, with image",          Case { answer: with("/success", json!(false)), ..none() },         "upstream-malformed"),
+            ("success false, bare, just asked",    Case { answer: json!({"success": false, "meta": {"timestamp": "2025-05-13T12:00:00Z"}}), asked_first: true, ..none() }, "decline"),
+            ("success false, bare, from before",   Case { answer: json!({"success": false, "meta": {"timestamp": "2025-05-13T12:00:00Z"}}), ..none() }, "stale"),
+            ("an unknown code",                    Case { answer: status("SUSPENDED"), ..none() },                    "upstream-malformed"),
+            ("active without image",               Case { answer: fixture::answer("ACTIVE", noon(), Some("etag"), None), ..none() }, "upstream-malformed"),
+            ("active without ETag",                Case { answer: with("/data/certificate_etag", json!(null)), ..none() }, "upstream-malformed"),
+            ("an ETag that breaks headers",        Case { answer: with("/data/certificate_etag", json!("a\r\nb")), ..none() }, "upstream-malformed"),
+            ("a PNG",                              Case { answer: with("/data/certificate_base64", json!("data:image/png;base64,iVBORw0KGgo=")), ..none() }, "upstream-malformed"),
+            ("no person",                          Case { answer: with("/data/uaekyc_id", json!("1")), ..none() },    "upstream-malformed"),
+            ("no end",                             Case { answer: with("/data/expires_on", json!(null)), ..none() },  "upstream-malformed"),
+            ("no signed time",                     Case { answer: with("/meta/timestamp", json!(null)), ..none() },   "upstream-malformed"),
+            // rule 5: valid, by the later of two clocks
+            ("ends now",                           Case { answer: with("/data/expires_on", json!("2025-05-13T12:00:00Z")), ..none() }, "EXPIRED"),
+            ("ends in a moment",                   Case { answer: with("/data/expires_on", json!("2025-05-13T12:00:00.001Z")), ..none() }, "release"),
+            ("ended by the upstream's clock",      Case { answer: { let mut a = with("/meta/timestamp", json!("2025-05-13T12:00:30Z")); a["data"]["expires_on"] = json!("2025-05-13T12:00:20Z"); a }, ..none() }, "EXPIRED"),
+            ("our clock set back revives nothing", Case { answer: with("/data/expires_on", json!("2025-05-13T12:00:00Z")), wall_step: -3600, ..none() }, "EXPIRED"),
+            // rule 6: fresh
+            ("sent max_exposure ago",              Case { sent_before: 30, ..none() },                                "release"),
+            ("the wall clock set back an hour",    Case { sent_before: 31, wall_step: -3600, ..none() },              "stale"),
+            ("suspended for a minute",             Case { wall_step: 60, ..none() },                                  "stale"),
+            ("the upstream's Age counts",          Case { sent_before: 20, upstream_age: 11, ..none() },              "stale"),
+            ("old, but asked before it was sent",  Case { sent_before: 31, asked_first: true, ..none() },             "release"),
+            ("no-cache",                           Case { anew: true, ..none() },                                     "stale"),
+            ("no-cache, asked before it was sent", Case { anew: true, asked_first: true, ..none() },                  "release"),
+            ("no-cache, revoked",                  Case { anew: true, answer: status("REVOKED"), ..none() },          "stale"),
+            ("max_exposure 0",                     Case { rules: Rules { max_exposure: Duration::ZERO, ..RULES }, ..none() }, "stale"),
+            ("max_exposure 0, asked before it was sent", Case { rules: Rules { max_exposure: Duration::ZERO, ..RULES }, asked_first: true, ..none() }, "release"),
+            ("revoked or purged since",            Case { seen: |s, after| s.confirm_after = after, asked_first: true, ..none() }, "stale"),
+            // rule 7: these bytes
+            ("other bytes under the ETag",         Case { image: Some(&[0xff, 0xd8, 0xff, 9]), ..none() },            "stale"),
+            ("the newest shows another image",     Case { seen: |s, _| other_image(s), ..none() },                    "stale"),
+            ("two persons, one ETag, two images",  Case { seen: |s, _| s.conflict = true, ..none() },                 "etag-conflict"),
+            // who wins: time, person, order, content, conflict
+            ("replayed, of another person",        Case { answer: with("/meta/timestamp", json!("2025-05-13T11:00:00Z")), seen: |s, _| s.person = Some(PersonId(2)), ..none() }, "response-replayed"),
+            ("another person, rolled back",        Case { seen: |s, _| { s.person = Some(PersonId(2)); s.withdrawn = Some(seconds(1)) }, ..none() }, "identity-mismatch"),
+            ("rolled back, malformed",             Case { answer: with("/success", json!(null)), seen: |s, _| s.withdrawn = Some(seconds(1)), ..none() }, "response-rolled-back"),
+            ("malformed, conflict",                Case { answer: with("/success", json!(null)), seen: |s, _| s.conflict = true, ..none() }, "upstream-malformed"),
+        ];
+        for (name, case, verdict) in table {
+            assert_eq!(word(case.decide()), verdict, "{name}");
+        }
+    }
+
+    fn newest_at(seen: &mut Seen, signed: Timestamp) {
+        seen.newest = seen.newest.map(|newest| Newest { signed, ..newest });
+    }
+
+    fn other_image(seen: &mut Seen) {
+        let other = |newest: Newest| newest.shown.map(|shown| Shown { image: Digest::of(b"other"), ..shown });
+        seen.newest = seen.newest.map(|newest| Newest { shown: other(newest), ..newest });
+    }
+
+    #[test]
+    fn a_permit_gives_the_image_and_forgets_304_when_the_bytes_under_its_etag_changed() {
+        let permit = |case: Case| match case.decide() {
+            Verdict::Release(permit) => permit,
+            other => panic!("{other:?}"),
+        };
+        let plain = permit(Case::default());
+        assert_eq!((&plain.image()[..], plain.etag(), plain.allows_not_modified()), (JPEG, "etag", true));
+        assert!(!permit(Case { seen: |seen, _| seen.changed = true, ..Case::default() }).allows_not_modified());
+    }
+
+    proptest! {
+        /// Time alone never makes anything showable again.
+        #[test]
+        fn time_going_forward_never_turns_withholding_into_release(age in 0u64..100, later in 0u64..1000, ends in -10i64..200) {
+            let case = |age| Case {
+                answer: with("/data/expires_on", json!(seconds(ends).to_rfc3339())), sent_before: age, ..Case::default()
+            };
+            if !matches!(case(age).decide(), Verdict::Release(_)) {
+                prop_assert!(!matches!(case(age + later).decide(), Verdict::Release(_)));
+            }
+        }
+    }
+}

@@ -338,3 +338,53 @@ mod tests {
         }
     }
 }
+
+/// Answers signed with a made-up key, for the tests of the rooms above.
+#[cfg(test)]
+pub(crate) mod fixture {
+    use super::*;
+    use secp256k1::SecretKey;
+
+    fn secret() -> SecretKey {
+        SecretKey::from_byte_array([7; 32]).expect("below the order of the curve")
+    }
+
+    /// The key that `wire` signs with.
+    pub(crate) fn keys() -> Keys {
+        let key = PublicKey::from_secret_key(&Secp256k1::new(), &secret());
+        Keys::parse([hex::encode(key.serialize())]).expect("a key")
+    }
+
+    /// Signs this answer as the authority would.
+    pub(crate) fn wire(mut answer: serde_json::Value) -> Bytes {
+        let text = answer.to_string();
+        let digest = digest(&Document::parse(text.as_bytes()).expect("JSON"));
+        let signature = Secp256k1::new().sign_ecdsa(Message::from_digest(digest), &secret());
+        answer["signature"] = hex::encode(signature.serialize_compact()).into();
+        answer.to_string().into()
+    }
+
+    /// What the gateway makes of it.
+    pub(crate) fn authentic(answer: serde_json::Value) -> (Authentic, Option<Image>) {
+        verify(&wire(answer), &keys()).expect("genuine")
+    }
+
+    /// The usual answer; change what the test is about.
+    pub(crate) fn answer(
+        status: &str,
+        signed: Timestamp,
+        etag: Option<&str>,
+        image: Option<&[u8]>,
+    ) -> serde_json::Value {
+        let image =
+            image.map(|bytes| format!("data:image/jpeg;base64,{}", base64_simd::STANDARD.encode_to_string(bytes)));
+        serde_json::json!({
+            "success": true,
+            "data": {
+                "uaekyc_id": 1, "certificate_base64": image, "certificate_etag": etag, "issued_on": "2025-01-01T00:00:00Z",
+                "expires_on": "2026-01-01T00:00:00Z", "active_status": { "code": status, "messages": "" }, "last_updated": "2025-01-01T00:00:00Z",
+            },
+            "message": "", "meta": { "timestamp": signed.to_rfc3339(), "filters": {} }, "errors": [],
+        })
+    }
+}

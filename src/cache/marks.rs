@@ -162,11 +162,10 @@ impl Marks {
     pub fn learn(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) -> Result<(), Reason> {
         let elsewhere = self.receive(token, answer, rules);
         let before = Seen { elsewhere, ..self.seen(token, answer) };
-        let has_room = self.make_room(token, &answer.call.received, rules);
         if answer.authentic.withdraws() {
-            self.withdraw(token, answer, has_room);
+            self.withdraw(token, answer, rules);
         }
-        if !has_room {
+        if !self.make_room(token, &answer.call.received, rules) {
             return Err(Reason::Overloaded);
         }
         release::admit(answer, &before, rules)?;
@@ -227,15 +226,30 @@ impl Marks {
         has_room
     }
 
+    /// Only a call sent after this confirms anything about the journey.
+    pub fn confirm_after(&self, token: &JourneyToken) -> Order {
+        let mark = self.journeys.get(token);
+        let etag = mark.and_then(|mark| mark.newest).and_then(|newest| newest.shown).map(|shown| shown.etag);
+        self.floors.highest([
+            Some(Scope::Journey(*token)),
+            mark.and_then(|mark| mark.person).map(Scope::Person),
+            etag.map(Scope::Etag),
+        ])
+    }
+
     /// A signed answer that is not ACTIVE: nothing asked for before it arrived confirms anything of its relatives.
-    fn withdraw(&mut self, token: &JourneyToken, answer: &Answer, has_room: bool) {
+    pub fn withdraw(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) {
         let claims = answer.authentic.claims();
         let arrived = answer.call.received.order();
         self.raise_relatives(token, arrived);
         for scope in [claims.person.map(Scope::Person), claims.etag.as_ref().map(|etag| Scope::Etag(etag.digest()))] {
             scope.into_iter().for_each(|scope| self.floors.raise(scope, arrived));
         }
-        if let (Some(signed), Some(_), true) = (claims.signed, claims.status, has_room) {
+        let is_known_word = claims.status.is_some();
+        if let Some(signed) = claims.signed
+            && is_known_word
+            && self.make_room(token, &answer.call.received, rules)
+        {
             let mark = self.mark(token, answer);
             mark.withdrawn = mark.withdrawn.max(Some(signed));
         }
