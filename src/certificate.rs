@@ -4,9 +4,10 @@
 //! checks again. Nothing here reads time, parses JSON or knows HTTP. `Debug` never shows a token, an identifier or a byte.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use sha2::Digest as _;
 
 /// Names one journey: a UUID v4, folded to lower case before anything else.
 ///
@@ -41,11 +42,13 @@ pub struct Timestamp(pub i64);
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Digest([u8; 16]);
 
-/// A decoded JPEG and its digest.
+/// A decoded JPEG and its digests.
 #[derive(Clone)]
 pub struct Image {
     bytes: Bytes,
     digest: Digest,
+    /// Costs as much as everything else together, so it waits until somebody asks, and is then shared by all clones.
+    sha256: Arc<OnceLock<[u8; 32]>>,
 }
 
 // === impl JourneyToken ===
@@ -195,7 +198,12 @@ impl Image {
     /// Takes bytes that begin like a JPEG (FF D8 FF); `None` for anything else.
     pub fn new(bytes: Bytes) -> Option<Self> {
         let digest = Digest::of(&bytes);
-        bytes.starts_with(&[0xff, 0xd8, 0xff]).then_some(Self { bytes, digest })
+        bytes.starts_with(&[0xff, 0xd8, 0xff]).then(|| Self { bytes, digest, sha256: Arc::default() })
+    }
+
+    /// The SHA-256, computed once.
+    pub fn sha256(&self) -> &[u8; 32] {
+        self.sha256.get_or_init(|| sha2::Sha256::digest(&self.bytes).into())
     }
 
     /// What tells these bytes from others.

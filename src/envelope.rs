@@ -11,13 +11,13 @@
 //! only a string with escapes is decoded and written anew.
 
 use std::borrow::Cow;
-use std::cmp::Ordering;
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::certificate::{Etag, Image, PersonId, Status, Timestamp};
+
+mod read;
 
 /// The answer is not of the documented shape. Says nothing of what it contained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +96,10 @@ impl Sink for blake3::Hasher {
 // === impl Document ===
 
 impl<'a> Document<'a> {
-    /// Reads a whole answer: UTF-8, one JSON object and nothing after it, no key twice, at most 128 levels deep.
+    /// Reads a whole answer: UTF-8, one JSON object and nothing after it, no key twice, at most 127 levels deep.
     pub fn parse(wire: &'a [u8]) -> Result<Self, Malformed> {
-        match serde_json::from_slice(wire) {
-            Ok(root @ Node::Object(_)) => Ok(Self { root }),
+        match read::read(wire)? {
+            root @ Node::Object(_) => Ok(Self { root }),
             _ => Err(Malformed),
         }
     }
@@ -378,89 +378,6 @@ impl fmt::Debug for Frame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Frame({} bytes)", self.len())
     }
-}
-
-// === reading ===
-
-impl<'de> Deserialize<'de> for Node<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Node::Bool(value))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Self::Value, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Self::Value, E> {
-        Ok(Node::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Self::Value, E> {
-        Ok(Node::Number(value))
-    }
-
-    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Node::String(Cow::Borrowed(text)))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Node::String(Cow::Owned(text.to_owned())))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
-            items.push(item);
-        }
-        Ok(Node::Array(items))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, Node<'de>)> = Vec::new();
-        while let Some((Key(key), value)) = map.next_entry()? {
-            members.push((key, value));
-        }
-        members.sort_unstable_by(|(a, _), (b, _)| utf16_order(a, b));
-        if members.windows(2).any(|pair| pair[0].0 == pair[1].0) {
-            return Err(serde::de::Error::custom("a key twice"));
-        }
-        Ok(Node::Object(members))
-    }
-}
-
-/// An object key; serde's own `Cow` would copy it.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de> Deserialize<'de> for Key<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_str(NodeVisitor)? {
-            Node::String(key) => Ok(Key(key)),
-            _ => Err(serde::de::Error::custom("a key that is no string")),
-        }
-    }
-}
-
-/// RFC 8785, section 3.2.3: by UTF-16 code units, which for ASCII is the order of the bytes.
-fn utf16_order(a: &str, b: &str) -> Ordering {
-    if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
 
 const JPEG_URL: &str = "data:image/jpeg;base64,";

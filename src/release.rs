@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::certificate::{Digest, Image, PersonId, Status, Timestamp};
+use crate::certificate::{Digest, Etag, Image, PersonId, Status, Timestamp};
 use crate::clock::{Moment, Order};
 use crate::envelope::{Frame, Malformed};
 use crate::reason::Reason;
@@ -316,14 +316,19 @@ impl Permit {
         self.0.image.bytes()
     }
 
+    /// The SHA-256 of the image, as `Repr-Digest` wants it.
+    pub fn sha256(&self) -> &[u8; 32] {
+        self.0.image.sha256()
+    }
+
     /// The JSON around the image.
     pub fn frame(&self) -> &Frame {
         &self.certificate().frame
     }
 
     /// The certificate's own ETag.
-    pub fn etag(&self) -> &str {
-        self.certificate().etag.as_str()
+    pub fn etag(&self) -> &Etag {
+        &self.certificate().etag
     }
 
     /// Changes whenever another member of `data` does.
@@ -564,7 +569,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         let plain = permit(Case::default());
-        assert_eq!((&plain.image()[..], plain.etag(), plain.allows_not_modified()), (JPEG, "etag", true));
+        assert_eq!((&plain.image()[..], plain.etag().as_str(), plain.allows_not_modified()), (JPEG, "etag", true));
         assert!(!permit(Case { seen: |seen, _| seen.changed = true, ..Case::default() }).allows_not_modified());
     }
 

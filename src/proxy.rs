@@ -1,0 +1,262 @@
+//! The HTTP face: one request in, one answer out.
+//!
+//! `route` says what a request asks for, the hub what may be answered, `respond` and `error` how that looks. Here they are
+//! put in order, with what every answer has in common: a request id, `Via`, one count in the metrics, one line in the log.
+//!
+//! Never: cache, signature of a certificate, or the upstream's certificate call; those are the hub's.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt;
+
+use crate::certificate::JourneyToken;
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::metrics::{Metrics, Route as RouteLabel};
+use crate::reason::Reason;
+use crate::telemetry::Pseudonyms;
+use crate::upstream::Upstream;
+
+use body::Body;
+use error::Refusal;
+use respond::{Face, Kind};
+use route::Route;
+
+pub mod body;
+pub mod conditional;
+pub mod error;
+pub mod gate;
+pub mod hygiene;
+pub mod passthrough;
+pub mod pattern;
+pub mod respond;
+pub mod route;
+
+/// Answers the data listener's requests.
+pub struct Proxy {
+    gateway: Arc<Gateway>,
+    upstream: Upstream,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    pseudonyms: Pseudonyms,
+    settings: ArcSwap<Settings>,
+}
+
+/// What the HTTP face is told by the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Hosts, origins and listed calls.
+    pub rules: route::Rules,
+    /// What is done about signatures, for each listed call.
+    pub modes: Vec<passthrough::Mode>,
+    /// Requests at once.
+    pub max_requests: usize,
+    /// Bytes of a request's body.
+    pub max_request: usize,
+    /// How long a client may take to send it.
+    pub body_timeout: Duration,
+}
+
+/// What one request came to, for its log line.
+struct Story {
+    route: RouteLabel,
+    journey: Option<JourneyToken>,
+    reason: Option<Reason>,
+}
+
+impl Proxy {
+    /// A face for this hub.
+    pub fn new(
+        settings: Settings,
+        gateway: Arc<Gateway>,
+        upstream: Upstream,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+        pseudonyms: Pseudonyms,
+    ) -> Self {
+        Self { gateway, upstream, clock, metrics, pseudonyms, settings: ArcSwap::from_pointee(settings) }
+    }
+
+    /// Judges from now on by these.
+    pub fn replace_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// Answers one request, whatever happens inside.
+    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let began = Instant::now();
+        let in_flight = self.metrics.begin_request();
+        let (parts, body) = request.into_parts();
+        let request_id = route::request_id(&parts).map_or_else(new_request_id, str::to_owned);
+        let mut story = Story { route: RouteLabel::Other, journey: None, reason: None };
+
+        let told = AssertUnwindSafe(self.tell(&parts, body, &request_id, &mut story)).catch_unwind().await;
+        let mut response = match told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal))) {
+            Ok(response) => response,
+            Err(refusal) => {
+                story.reason = Some(refusal.reason());
+                self.metrics.refused(refusal.reason());
+                error::error_response(&refusal, self.clock.now().wall(), &request_id).map(Body::whole)
+            }
+        };
+        self.sign_off(&mut response, &parts, &request_id);
+        self.metrics.request(story.route, response.status().as_u16(), began.elapsed());
+        self.log(&story, &response, &request_id, began.elapsed());
+        if parts.method == Method::HEAD {
+            return response.map(|_| Body::empty().until_out(in_flight));
+        }
+        response.map(|body| body.until_out(in_flight))
+    }
+
+    /// The order of things: room, framing, route, body, and then the hub or the upstream.
+    async fn tell<B>(&self, parts: &Parts, body: B, request_id: &str, story: &mut Story) -> Result<Response<Body>, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let settings = self.settings.load_full();
+        if self.metrics.in_flight() > settings.max_requests {
+            return Err(Refusal::of(Reason::Overloaded));
+        }
+        crate::serve::strict::framing(parts).map_err(|_| Refusal::of(Reason::InvalidRequest).closing())?;
+        match route::route(parts, &settings.rules)? {
+            Route::Certificate { token, as_image, no_cache, .. } => {
+                story.route = if as_image { RouteLabel::Image } else { RouteLabel::Certificate };
+                story.journey = Some(token);
+                read(body, MAX_IDLE_BODY, settings.body_timeout).await?;
+                let face = if as_image { Face::Image } else { Face::Json };
+                self.certificate(token, no_cache, face, parts, story).await
+            }
+            Route::Passthrough { entry } => {
+                story.route = RouteLabel::Passthrough;
+                let body = read(body, settings.max_request, settings.body_timeout).await?;
+                self.pass(parts, body, settings.modes[entry], request_id).await
+            }
+        }
+    }
+
+    async fn certificate(
+        &self,
+        token: JourneyToken,
+        anew: bool,
+        face: Face,
+        parts: &Parts,
+        story: &mut Story,
+    ) -> Result<Response<Body>, Refusal> {
+        let told = self.gateway.certificate(token, anew).await;
+        let cache = told.cache;
+        let answered = respond::certificate(told, face, &parts.headers).map_err(|refusal| refusal.with_cache(cache))?;
+        match answered.kind {
+            Kind::Released(representation, age) => self.metrics.released(representation, age),
+            Kind::Withheld(reason) => {
+                story.reason = Some(reason);
+                self.metrics.withheld(reason);
+            }
+            Kind::Passed => {}
+        }
+        Ok(answered.response)
+    }
+
+    async fn pass(
+        &self,
+        parts: &Parts,
+        body: Bytes,
+        mode: passthrough::Mode,
+        request_id: &str,
+    ) -> Result<Response<Body>, Refusal> {
+        let path_and_query = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        let call = passthrough::Call {
+            method: parts.method.clone(),
+            path_and_query,
+            headers: &parts.headers,
+            version: parts.version,
+            body,
+            request_id,
+        };
+        let mut response = passthrough::pass(call, mode, &self.upstream, &self.gateway.keys()).await?;
+        response.headers_mut().insert(respond::CACHE_STATUS, HeaderValue::from_static("otk-gateway; fwd=bypass"));
+        Ok(response)
+    }
+
+    /// What every answer carries.
+    fn sign_off(&self, response: &mut Response<Body>, parts: &Parts, request_id: &str) {
+        let headers = response.headers_mut();
+        if !headers.contains_key(http::header::VIA) {
+            hygiene::add_via(headers, parts.version);
+        }
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        if crate::serve::strict::must_close(parts) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(origin) = self.settings.load().rules.gate.embedding_origin(&parts.headers) {
+            let _ = origin;
+        }
+    }
+
+    fn log(&self, story: &Story, response: &Response<Body>, request_id: &str, took: Duration) {
+        let journey = story.journey.map(|token| self.pseudonyms.of(&token));
+        tracing::info!(
+            request_id,
+            journey = journey.map(tracing::field::display),
+            route = story.route.as_str(),
+            status = response.status().as_u16(),
+            reason = story.reason.map(Reason::as_str),
+            took_us = took.as_micros() as u64,
+            "request"
+        );
+    }
+}
+
+/// Reads a body to its end, up to a bound in bytes and in time.
+async fn read<B>(body: B, at_most: usize, within: Duration) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    let slow = || Refusal::of(Reason::InvalidRequest).saying("the body of the request did not come in time").closing();
+    tokio::time::timeout(within, read_all(body, at_most)).await.unwrap_or_else(|_| Err(slow()))
+}
+
+async fn read_all<B>(mut body: B, at_most: usize) -> Result<Bytes, Refusal>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+{
+    let too_large = || Refusal::of(Reason::RequestTooLarge).closing();
+    if body.size_hint().lower() > at_most as u64 {
+        return Err(too_large());
+    }
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let broken = |_| Refusal::of(Reason::InvalidRequest).saying("the body of the request broke off").closing();
+        let Ok(data) = frame.map_err(broken)?.into_data() else { continue };
+        if read.len() + data.len() > at_most {
+            return Err(too_large());
+        }
+        read.extend_from_slice(&data);
+    }
+    Ok(read.freeze())
+}
+
+/// Sixteen random hex digits: enough to find one request in a day's logs.
+fn new_request_id() -> String {
+    getrandom::u64().map_or_else(|_| "0".to_owned(), |random| format!("{random:016x}"))
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A GET's body means nothing; so much of it is read and dropped.
+const MAX_IDLE_BODY: usize = 64 * 1024;
