@@ -218,7 +218,11 @@ impl Gateway {
                     return Some((Outcome::Release(permit), ttl));
                 }
                 Verdict::Withhold(withheld) => {
-                    let bound = if answer.authentic.withdraws() { settings.rules.withheld_ttl } else { settings.rules.max_exposure };
+                    let bound = if answer.authentic.withdraws() {
+                        settings.rules.withheld_ttl
+                    } else {
+                        settings.rules.max_exposure
+                    };
                     let ttl = bound.saturating_sub(withheld.age);
                     return Some((Outcome::Withhold(withheld), ttl));
                 }
@@ -255,7 +259,14 @@ impl Gateway {
         self.look(token, ask).map_or(Outcome::Refuse(refusal), |(outcome, _)| outcome)
     }
 
-    fn judge(&self, token: &JourneyToken, answer: &Arc<Answer>, image: Option<&Image>, ask: &Ask, rules: &Rules) -> Verdict {
+    fn judge(
+        &self,
+        token: &JourneyToken,
+        answer: &Arc<Answer>,
+        image: Option<&Image>,
+        ask: &Ask,
+        rules: &Rules,
+    ) -> Verdict {
         let key_in_force = self.keys.load().contains(answer.authentic.key());
         let seen = self.cache.seen(token, answer);
         release::decide(answer, image, key_in_force, &seen, ask, &self.clock.now(), rules)

@@ -56,7 +56,8 @@ fn times(document: &Document<'_>, max_age: Option<Duration>, now: Timestamp, out
         return Ok(max_age.is_none());
     };
     let (age, ahead) = (now.since(signed), signed.since(now));
-    let distance = if ahead.is_zero() { format!("{} s ago", age.as_secs()) } else { format!("{} s ahead", ahead.as_secs()) };
+    let distance =
+        if ahead.is_zero() { format!("{} s ago", age.as_secs()) } else { format!("{} s ahead", ahead.as_secs()) };
     let is_timely = max_age.is_none_or(|max_age| age <= max_age && ahead.is_zero());
     let judgement = if is_timely { "" } else { ", outside --max-age" };
     writeln!(out, "signed at   {} ({distance}{judgement})", signed.to_rfc3339())?;
@@ -99,7 +100,14 @@ mod tests {
         let wire = fixture::wire(fixture::answer("ACTIVE", noon, Some("etag"), Some(&[0xff, 0xd8, 0xff, 0xe0])));
         let (holds, text) = look(&wire, None);
         assert!(holds, "{text}");
-        for step in ["parsed      yes", "digest      ", "signature   valid", "60 s ago", "status      ACTIVE", "a JPEG of 4 bytes"] {
+        for step in [
+            "parsed      yes",
+            "digest      ",
+            "signature   valid",
+            "60 s ago",
+            "status      ACTIVE",
+            "a JPEG of 4 bytes",
+        ] {
             assert!(text.contains(step), "{step} in {text}");
         }
         assert!(look(&wire, Some(60)).0);

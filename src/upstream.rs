@@ -1,0 +1,611 @@
+//! The only room that calls the authority.
+//!
+//! A call carries our key, waits for its turn, is bounded in time and in bytes, is tried again once where that is safe, and
+//! ends in bytes or in an `Error` that says whose fault it was. It is never conditional and never redirected: a 304 or a 3xx
+//! comes back as it is, and proves nothing.
+//!
+//! Never: parses JSON, caches, logs.
+//!
+//! The surprising decision: the pool of the HTTP library may not retry by itself, although it would know a connection that
+//! died while idle. Every attempt takes a turn under the upstream's limit, and a retry nobody counted would break it.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, Sleep};
+
+use crate::budget::{Budget, Denied, Priority, Turn};
+use crate::certificate::JourneyToken;
+use crate::clock::{Clock, Moment};
+use crate::metrics::{LimitedBy, Metrics, Outcome};
+use crate::reason::Reason;
+use connect::{Born, Connector, Failed};
+
+pub mod connect;
+pub mod tls;
+
+/// Where the upstream is and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Scheme, host, and perhaps a path that comes before `/otk-service`.
+    pub base_url: Uri,
+    /// Name, TCP, proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// The whole exchange, retries included, waiting for the first turn not.
+    pub request_timeout: Duration,
+    /// How often a failed GET is tried again.
+    pub retries: u32,
+    /// How long an unused connection is kept.
+    pub pool_idle_timeout: Duration,
+    /// How long any connection is kept.
+    pub connection_max_age: Duration,
+    /// Bytes of an answer's body.
+    pub max_response: usize,
+    /// An egress proxy that takes CONNECT.
+    pub proxy: Option<Uri>,
+}
+
+/// The way to the upstream; cheap to clone.
+#[derive(Clone)]
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    client: Client<Connector, Full<Bytes>>,
+    settings: Settings,
+    budget: Arc<Budget>,
+    clock: Arc<Clock>,
+    metrics: Arc<Metrics>,
+    api_key: ArcSwap<HeaderValue>,
+}
+
+/// An answer about a certificate, unread.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// 2xx, 3xx, or a 4xx that is not about our key or our rate.
+    pub status: StatusCode,
+    /// All of it.
+    pub body: Bytes,
+    /// Just before the call that brought it went out.
+    pub sent: Moment,
+    /// When it was whole.
+    pub received: Moment,
+    /// How long a cache on the way says it held it; forever if that cannot be read.
+    pub age: Duration,
+}
+
+/// Another call, for the upstream to answer as it likes.
+pub struct Forward {
+    /// Any.
+    pub method: Method,
+    /// Begins with `/`.
+    pub path_and_query: String,
+    /// Without anything that is ours or of one connection only.
+    pub headers: HeaderMap,
+    /// All of it.
+    pub body: Bytes,
+}
+
+/// The body of an answer that is handed on; holds the call's place, and ends with an error where the upstream broke off.
+pub struct Body {
+    incoming: Incoming,
+    deadline: Pin<Box<Sleep>>,
+    _turn: Turn,
+}
+
+/// The body broke off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// The connection ended first.
+    Closed,
+    /// The time for the exchange did.
+    Timeout,
+}
+
+/// Why a call brought nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// It did not start.
+    Denied(Denied),
+    /// No connection.
+    Connect,
+    /// No TLS session.
+    Tls,
+    /// The connection ended before the answer was whole.
+    Closed,
+    /// No answer in time.
+    Timeout,
+    /// An answer that breaks HTTP, or came encoded though none was asked for.
+    Malformed,
+    /// A body beyond the cap.
+    TooLarge,
+    /// 401.
+    RejectedKey,
+    /// 403.
+    Forbidden,
+    /// 429.
+    RateLimited {
+        /// How long the upstream wants to be left alone.
+        retry_after: Duration,
+    },
+    /// 5xx.
+    ServerError {
+        /// Worth another try: 502, 503 or 504, and no wish to be left alone.
+        is_passing: bool,
+    },
+}
+
+impl Upstream {
+    /// A pool without connections yet.
+    pub fn new(
+        settings: Settings,
+        tls: Option<Arc<rustls::ClientConfig>>,
+        api_key: HeaderValue,
+        budget: Arc<Budget>,
+        clock: Arc<Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let connector = Connector::new(tls, settings.proxy.clone(), settings.connect_timeout);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .retry_canceled_requests(false)
+            .http1_max_headers(128)
+            .build(connector);
+        let api_key = ArcSwap::from_pointee(sensitive(api_key));
+        Self(Arc::new(Inner { client, settings, budget, clock, metrics, api_key }))
+    }
+
+    /// Uses another key from the next call on.
+    pub fn replace_api_key(&self, api_key: HeaderValue) {
+        self.0.api_key.store(Arc::new(sensitive(api_key)));
+    }
+
+    /// Bytes that the body of an answer may have.
+    pub fn max_response(&self) -> usize {
+        self.0.settings.max_response
+    }
+
+    /// Get Certificate. `on_sent` is told the moment before each attempt goes out, so that no age counted from it is too short.
+    pub async fn certificate(
+        &self,
+        token: &JourneyToken,
+        priority: Priority,
+        on_sent: impl Fn(Moment),
+    ) -> Result<Fetched, Error> {
+        let mut turn = self.turn(Some(token), priority).await?;
+        let deadline = Instant::now() + self.0.settings.request_timeout;
+        let mut retries_left = self.0.settings.retries;
+        loop {
+            let sent = self.0.clock.now();
+            on_sent(sent);
+            let failed = match self.attempt_certificate(token, sent, deadline).await {
+                Err(error) if error.is_passing() && retries_left > 0 => error,
+                ended => return ended,
+            };
+            retries_left -= 1;
+            drop(turn);
+            let another = tokio::time::timeout_at(deadline, self.turn(Some(token), priority)).await;
+            turn = match another {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(_)) | Err(_) => return Err(failed), // what went wrong tells more than that there was no second try
+            };
+        }
+    }
+
+    /// Any other call, answered by the upstream as it likes; the body comes as it comes.
+    pub async fn forward(&self, forward: Forward) -> Result<Response<Body>, Error> {
+        let may_retry = forward.method == Method::GET;
+        let mut retries_left = if may_retry { self.0.settings.retries } else { 0 };
+        let mut turn = self.turn(None, Priority::Foreground).await?;
+        let deadline = Instant::now() + self.0.settings.request_timeout;
+        loop {
+            let response = match self.attempt_forward(&forward, deadline).await {
+                Err(error) if error.is_passing() && retries_left > 0 => None,
+                Ok(response) if is_passing(&response) && retries_left > 0 => Some(response),
+                ended => {
+                    let deadline = Box::pin(tokio::time::sleep_until(deadline));
+                    return Ok(ended?.map(|incoming| Body { incoming, deadline, _turn: turn }));
+                }
+            };
+            drop(response);
+            retries_left -= 1;
+            drop(turn);
+            turn = self.turn(None, Priority::Foreground).await?;
+        }
+    }
+
+    async fn turn(&self, journey: Option<&JourneyToken>, priority: Priority) -> Result<Turn, Error> {
+        let turn = self.0.budget.turn(journey, priority).await;
+        match &turn {
+            Ok(turn) => self.0.metrics.rate_wait(turn.waited),
+            Err(Denied::RateLimited { journey: true, .. }) => self.0.metrics.rate_limited(LimitedBy::Journey),
+            Err(Denied::RateLimited { .. }) => self.0.metrics.rate_limited(LimitedBy::Gateway),
+            Err(Denied::Pausing { .. }) => self.0.metrics.rate_limited(LimitedBy::Upstream),
+            Err(Denied::Suspended { .. } | Denied::Overloaded | Denied::NotNow) => {}
+        }
+        turn.map_err(Error::Denied)
+    }
+
+    async fn attempt_certificate(
+        &self,
+        token: &JourneyToken,
+        sent: Moment,
+        deadline: Instant,
+    ) -> Result<Fetched, Error> {
+        let began = Instant::now();
+        let path = format!("/otk-service/v1/certificates/{}", token.to_path());
+        let ended = tokio::time::timeout_at(deadline, self.fetch(&path, sent)).await.unwrap_or(Err(Error::Timeout));
+        let outcome = match &ended {
+            Ok(fetched) => outcome_of(fetched.status),
+            Err(error) => error.outcome(),
+        };
+        self.0.metrics.upstream_call(outcome, began.elapsed());
+        ended
+    }
+
+    async fn fetch(&self, path: &str, sent: Moment) -> Result<Fetched, Error> {
+        let headers = HeaderMap::from_iter([
+            (header::ACCEPT, HeaderValue::from_static("application/json")),
+            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (header::VIA, HeaderValue::from_static("1.1 otk-gateway")),
+        ]);
+        let response = self.send(Method::GET, path, headers, Bytes::new()).await?;
+        self.refusal(response.status(), response.headers())?;
+        let (head, body) = response.into_parts();
+        let age = age(&head.headers);
+        let body = collect(body, self.0.settings.max_response).await?;
+        Ok(Fetched { status: head.status, body, sent, received: self.0.clock.now(), age })
+    }
+
+    async fn attempt_forward(&self, forward: &Forward, deadline: Instant) -> Result<Response<Incoming>, Error> {
+        let began = Instant::now();
+        let Forward { method, path_and_query, headers, body } = forward;
+        let sending = self.send(method.clone(), path_and_query, headers.clone(), body.clone());
+        let ended = tokio::time::timeout_at(deadline, sending).await.unwrap_or(Err(Error::Timeout));
+        let outcome = match &ended {
+            Ok(response) => outcome_of(response.status()),
+            Err(error) => error.outcome(),
+        };
+        self.0.metrics.upstream_call(outcome, began.elapsed());
+        if let Ok(response) = &ended {
+            self.note_pause(response.status(), response.headers());
+        }
+        ended
+    }
+
+    /// One request, one answer's head; a connection that is too old or badly framed is not used again.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response<Incoming>, Error> {
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = self.target(path)?;
+        *request.headers_mut() = headers;
+        let headers = request.headers_mut();
+        headers.insert(TRANSACTION_KEY, HeaderValue::clone(&self.0.api_key.load()));
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        let connection = capture_connection(&mut request);
+        let response = self.0.client.request(request).await.map_err(|error| classify(&error))?;
+        self.retire_if_old(&connection);
+        if !is_well_framed(&response) {
+            poison(&connection);
+            return Err(Error::Malformed);
+        }
+        self.note_clock(response.headers());
+        Ok(response)
+    }
+
+    fn target(&self, path: &str) -> Result<Uri, Error> {
+        let mut parts = self.0.settings.base_url.clone().into_parts();
+        let prefix = self.0.settings.base_url.path().trim_end_matches('/');
+        let target = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|_| Error::Malformed)?;
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).map_err(|_| Error::Malformed)
+    }
+
+    /// Statuses that say something about us and not about the certificate.
+    fn refusal(&self, status: StatusCode, headers: &HeaderMap) -> Result<(), Error> {
+        let pause = self.note_pause(status, headers);
+        match status {
+            StatusCode::UNAUTHORIZED => Err(Error::RejectedKey),
+            StatusCode::FORBIDDEN => Err(Error::Forbidden),
+            StatusCode::TOO_MANY_REQUESTS => Err(Error::RateLimited { retry_after: pause.unwrap_or(DEFAULT_PAUSE) }),
+            _ if status.is_server_error() => {
+                Err(Error::ServerError { is_passing: is_passing_status(status) && pause.is_none() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A 429, or a 503 that says so, wants all of us to be quiet for a while.
+    fn note_pause(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+        let by_rate = status == StatusCode::TOO_MANY_REQUESTS;
+        let asked = retry_after(headers, SystemTime::now());
+        let pause = match status {
+            StatusCode::TOO_MANY_REQUESTS => asked.unwrap_or(DEFAULT_PAUSE),
+            StatusCode::SERVICE_UNAVAILABLE => asked?,
+            _ => return None,
+        };
+        self.0.budget.pause(pause, by_rate);
+        Some(pause)
+    }
+
+    fn note_clock(&self, headers: &HeaderMap) {
+        let date = headers
+            .get(header::DATE)
+            .and_then(|date| date.to_str().ok())
+            .and_then(|date| httpdate::parse_http_date(date).ok());
+        let Some(date) = date else { return };
+        let now = SystemTime::now();
+        let millis = match date.duration_since(now) {
+            Ok(ahead) => ahead.as_millis() as i64,
+            Err(behind) => -(behind.duration().as_millis() as i64),
+        };
+        self.0.metrics.clock_offset(millis);
+    }
+
+    fn retire_if_old(&self, connection: &CaptureConnection) {
+        let mut extras = http::Extensions::new();
+        if let Some(connected) = connection.connection_metadata().as_ref() {
+            connected.get_extras(&mut extras);
+        }
+        if extras.get::<Born>().is_some_and(|born| born.0.elapsed() >= self.0.settings.connection_max_age) {
+            poison(connection);
+        }
+    }
+}
+
+fn poison(connection: &CaptureConnection) {
+    if let Some(connected) = connection.connection_metadata().as_ref() {
+        connected.poison();
+    }
+}
+
+/// Reads a body to its end, but not beyond the cap.
+async fn collect(body: Incoming, at_most: usize) -> Result<Bytes, Error> {
+    if body.size_hint().lower() > at_most as u64 {
+        return Err(Error::TooLarge);
+    }
+    let mut body = body;
+    let mut collected = Vec::with_capacity(body.size_hint().exact().unwrap_or(0) as usize);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| classify_hyper(&error))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if collected.len() + data.len() > at_most {
+            return Err(Error::TooLarge);
+        }
+        collected.extend_from_slice(&data);
+    }
+    Ok(collected.into())
+}
+
+/// The library takes the last word on framing where two are given (RFC 9112, section 6.3); we take none.
+fn is_well_framed(response: &Response<Incoming>) -> bool {
+    let headers = response.headers();
+    let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = match (encodings.next(), encodings.next()) {
+        (None, _) => false,
+        (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
+        _ => return false,
+    };
+    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let is_encoded = headers
+        .get(header::CONTENT_ENCODING)
+        .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    !(is_chunked && lengths > 0)
+        && lengths <= 1
+        && !is_encoded
+        && (response.version() != Version::HTTP_10 || !is_chunked)
+}
+
+fn is_passing(response: &Response<Incoming>) -> bool {
+    let wants_pause = response.headers().contains_key(header::RETRY_AFTER);
+    is_passing_status(response.status()) && !wants_pause
+}
+
+fn is_passing_status(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+}
+
+fn outcome_of(status: StatusCode) -> Outcome {
+    match status {
+        StatusCode::UNAUTHORIZED => Outcome::RejectedKey,
+        StatusCode::FORBIDDEN => Outcome::Forbidden,
+        StatusCode::NOT_FOUND => Outcome::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => Outcome::RateLimited,
+        _ if status.is_client_error() => Outcome::ClientError,
+        _ if status.is_server_error() => Outcome::ServerError,
+        _ => Outcome::Ok,
+    }
+}
+
+/// `Age` (RFC 9111, section 5.1). One that cannot be read might be any.
+fn age(headers: &HeaderMap) -> Duration {
+    let seconds =
+        |value: &HeaderValue| value.to_str().ok().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    headers.get_all(header::AGE).iter().map(|value| seconds(value).unwrap_or(Duration::MAX)).max().unwrap_or_default()
+}
+
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+fn sensitive(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
+}
+
+fn classify(error: &hyper_util::client::legacy::Error) -> Error {
+    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = source {
+        if let Some(failed) = cause.downcast_ref::<Failed>() {
+            return match failed {
+                Failed::Connect => Error::Connect,
+                Failed::Tls => Error::Tls,
+            };
+        }
+        if let Some(error) = cause.downcast_ref::<hyper::Error>() {
+            return classify_hyper(error);
+        }
+        source = cause.source();
+    }
+    if error.is_connect() { Error::Connect } else { Error::Closed }
+}
+
+fn classify_hyper(error: &hyper::Error) -> Error {
+    // Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early end.
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            let is_breach = matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
+            return if is_breach { Error::Malformed } else { Error::Closed };
+        }
+        source = cause.source();
+    }
+    if error.is_parse() { Error::Malformed } else { Error::Closed }
+}
+
+// === impl Error ===
+
+impl Error {
+    /// The word for the client.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Denied(Denied::RateLimited { .. } | Denied::Pausing { .. } | Denied::NotNow) => Reason::RateLimited,
+            Self::Denied(Denied::Suspended { .. }) => Reason::UpstreamSuspended,
+            Self::Denied(Denied::Overloaded) => Reason::Overloaded,
+            Self::Connect | Self::Tls | Self::Closed => Reason::UpstreamUnreachable,
+            Self::Timeout => Reason::UpstreamTimeout,
+            Self::Malformed => Reason::UpstreamMalformed,
+            Self::TooLarge => Reason::UpstreamTooLarge,
+            Self::RejectedKey => Reason::UpstreamRejectedKey,
+            Self::Forbidden => Reason::UpstreamForbidden,
+            Self::RateLimited { .. } => Reason::RateLimited,
+            Self::ServerError { .. } => Reason::UpstreamError,
+        }
+    }
+
+    /// When to come back, where somebody said.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(
+                Denied::RateLimited { retry_after, .. }
+                | Denied::Pausing { retry_after }
+                | Denied::Suspended { retry_after },
+            )
+            | Self::RateLimited { retry_after } => Some(*retry_after),
+            _ => None,
+        }
+    }
+
+    /// A refresh that found no free turn; nothing is wrong.
+    pub fn is_not_now(&self) -> bool {
+        *self == Self::Denied(Denied::NotNow)
+    }
+
+    /// The upstream is not there or not well, as opposed to having said no.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, Self::Connect | Self::Tls | Self::Closed | Self::Timeout | Self::ServerError { .. })
+    }
+
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Connect | Self::Tls | Self::Closed | Self::ServerError { is_passing: true })
+    }
+
+    fn outcome(&self) -> Outcome {
+        match self {
+            Self::Denied(_) | Self::RateLimited { .. } => Outcome::RateLimited,
+            Self::Connect | Self::Closed => Outcome::Connect,
+            Self::Tls => Outcome::Tls,
+            Self::Timeout => Outcome::Timeout,
+            Self::Malformed => Outcome::Malformed,
+            Self::TooLarge => Outcome::TooLarge,
+            Self::RejectedKey => Outcome::RejectedKey,
+            Self::Forbidden => Outcome::Forbidden,
+            Self::ServerError { .. } => Outcome::ServerError,
+        }
+    }
+}
+
+// === impl Body, BodyError ===
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|_| BodyError::Closed)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(..)")
+    }
+}
+
+impl BodyError {
+    /// The word for the client, while the head is not out yet.
+    pub fn reason(self) -> Reason {
+        match self {
+            Self::Closed => Reason::UpstreamUnreachable,
+            Self::Timeout => Reason::UpstreamTimeout,
+        }
+    }
+}
+
+impl fmt::Display for BodyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "the upstream's answer broke off",
+            Self::Timeout => "the upstream's answer took too long",
+        })
+    }
+}
+
+impl std::error::Error for BodyError {}
+
+const TRANSACTION_KEY: HeaderName = HeaderName::from_static("x-transaction-key");
+const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/", env!("CARGO_PKG_VERSION")));
+
+/// After a 429 that names no time. Source: the contract, "The release rules".
+const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
