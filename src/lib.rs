@@ -5,6 +5,7 @@ pub mod certificate;
 pub mod clock;
 pub mod envelope;
 pub mod flight;
+pub mod proxy;
 pub mod reason;
 pub mod release;
 pub mod signature;
