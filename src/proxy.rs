@@ -4,3 +4,6 @@
 //! puts a path, a query or a token into a message.
 
 pub mod error;
+pub mod gate;
+pub mod pattern;
+pub mod route;
