@@ -3,6 +3,7 @@
 //! Values in, values out: no file below this one waits, reads a clock, or knows what a certificate is worth. None of them
 //! puts a path, a query or a token into a message.
 
+pub mod conditional;
 pub mod error;
 pub mod gate;
 pub mod pattern;
