@@ -6,5 +6,6 @@
 pub mod conditional;
 pub mod error;
 pub mod gate;
+pub mod hygiene;
 pub mod pattern;
 pub mod route;
