@@ -1,5 +1,6 @@
 //! otk-gateway.
 
+pub mod admin;
 pub mod budget;
 pub mod cache;
 pub mod certificate;
@@ -8,8 +9,12 @@ pub mod envelope;
 pub mod flight;
 pub mod gateway;
 pub mod metrics;
+pub mod proxy;
 pub mod reason;
 pub mod release;
+pub mod serve;
+pub mod shutdown;
 pub mod signature;
+pub mod telemetry;
 pub mod upstream;
 pub mod verify;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{CONNECTION, HeaderName, HeaderValue};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -120,7 +120,13 @@ impl Proxy {
     }
 
     /// The order of things: room, framing, route, body, and then the hub or the upstream.
-    async fn tell<B>(&self, parts: &Parts, body: B, request_id: &str, story: &mut Story) -> Result<Response<Body>, Refusal>
+    async fn tell<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        request_id: &str,
+        story: &mut Story,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
@@ -155,7 +161,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Refusal> {
         let told = self.gateway.certificate(token, anew).await;
         let cache = told.cache;
-        let answered = respond::certificate(told, face, &parts.headers).map_err(|refusal| refusal.with_cache(cache))?;
+        let answered = respond::certificate(told, face, &parts.headers)
+            .map_err(|refusal| refusal.with_header(respond::CACHE_STATUS, respond::cache_status(cache, false)))?;
         match answered.kind {
             Kind::Released(representation, age) => self.metrics.released(representation, age),
             Kind::Withheld(reason) => {
@@ -201,7 +208,7 @@ impl Proxy {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(origin) = self.settings.load().rules.gate.embedding_origin(&parts.headers) {
-            let _ = origin;
+            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
         }
     }
 
@@ -220,7 +227,7 @@ impl Proxy {
 }
 
 /// Reads a body to its end, up to a bound in bytes and in time.
-async fn read<B>(body: B, at_most: usize, within: Duration) -> Result<Bytes, Refusal>
+pub(crate) async fn read<B>(body: B, at_most: usize, within: Duration) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
@@ -252,7 +259,7 @@ where
 }
 
 /// Sixteen random hex digits: enough to find one request in a day's logs.
-fn new_request_id() -> String {
+pub(crate) fn new_request_id() -> String {
     getrandom::u64().map_or_else(|_| "0".to_owned(), |random| format!("{random:016x}"))
 }
 

@@ -181,6 +181,16 @@ impl Upstream {
         self.0.settings.max_response
     }
 
+    /// How much longer the upstream wants to be left alone.
+    pub fn pause_left(&self) -> Option<Duration> {
+        self.0.budget.pause_left()
+    }
+
+    /// Calls that could start at once just now.
+    pub fn free_turns(&self) -> usize {
+        self.0.budget.free_turns()
+    }
+
     /// Get Certificate. `on_sent` is told the moment before each attempt goes out, so that no age counted from it is too short.
     pub async fn certificate(
         &self,

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::{Body as _, Frame, SizeHint};
 
 use crate::metrics::InFlight;
 use crate::release::Permit;
@@ -18,7 +18,7 @@ use crate::upstream;
 #[derive(Debug, Default)]
 pub struct Body {
     content: Content,
-    in_flight: Option<InFlight>,
+    _in_flight: Option<InFlight>,
 }
 
 #[derive(Debug, Default)]
@@ -49,23 +49,23 @@ impl Body {
 
     /// All of it at once.
     pub fn whole(bytes: Bytes) -> Self {
-        Self { content: Content::Whole(bytes), in_flight: None }
+        Self { content: Content::Whole(bytes), _in_flight: None }
     }
 
     /// A released certificate as JSON.
     pub fn certificate(permit: Permit) -> Self {
         let left = json_length(&permit);
-        Self { content: Content::Certificate(Json { permit, done: 0, left }), in_flight: None }
+        Self { content: Content::Certificate(Json { permit, done: 0, left }), _in_flight: None }
     }
 
     /// The upstream's own body as it comes, after `begun`, which came already.
     pub fn streamed(begun: Bytes, rest: upstream::Body) -> Self {
-        Self { content: Content::Streamed(begun, Box::new(rest)), in_flight: None }
+        Self { content: Content::Streamed(begun, Box::new(rest)), _in_flight: None }
     }
 
     /// The request counts as under way until this body is out.
     pub fn until_out(self, in_flight: InFlight) -> Self {
-        Self { in_flight: Some(in_flight), ..self }
+        Self { _in_flight: Some(in_flight), ..self }
     }
 
     fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, upstream::BodyError>>> {
@@ -84,7 +84,7 @@ impl Body {
                 piece
             }
             Content::Streamed(begun, _) if !begun.is_empty() => std::mem::take(begun),
-            Content::Streamed(_, rest) => return Pin::new(rest).poll_frame(cx),
+            Content::Streamed(_, rest) => return Pin::new(&mut **rest).poll_frame(cx),
         };
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
@@ -94,10 +94,7 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = upstream::BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         self.next(cx)
     }
 

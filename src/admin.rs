@@ -1,0 +1,362 @@
+//! The operators' listener: alive, ready, counted, and a few things they may do.
+//!
+//! `/livez`, `/readyz` and `/metrics` answer anybody who can reach the listener; the rest answers this machine only, after the
+//! same checks of host and origin as on the data listener, for a web page must not be able to purge anything.
+//!
+//! Never: prints the environment, the configuration, a key. Tokens and persons appear in `/expiring`, which is what it is for,
+//! and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::{Map, Value, json};
+
+use crate::cache::Purge;
+use crate::certificate::{Etag, JourneyToken, PersonId};
+use crate::clock::Clock;
+use crate::gateway::Gateway;
+use crate::metrics::{Gauges, Metrics};
+use crate::proxy::error::{self, Refusal};
+use crate::proxy::gate::Gate;
+use crate::proxy::{self, new_request_id};
+use crate::reason::Reason;
+use crate::serve::{Counters, Peer};
+use crate::telemetry::Logs;
+use crate::upstream::Upstream;
+
+/// Answers the admin listener's requests.
+pub struct Admin {
+    /// Whether the gateway takes requests.
+    pub ready: Readiness,
+    /// The rooms it looks into.
+    pub rooms: Rooms,
+    /// Who may ask, by host and origin.
+    pub gate: ArcSwap<Gate>,
+    /// When this process began.
+    pub started: Instant,
+}
+
+/// What the summary and the metrics are made of.
+pub struct Rooms {
+    /// The hub.
+    pub gateway: Arc<Gateway>,
+    /// For its pauses and turns.
+    pub upstream: Upstream,
+    /// What was counted.
+    pub metrics: Arc<Metrics>,
+    /// For the times in errors.
+    pub clock: Arc<Clock>,
+    /// Connections of the data listener.
+    pub data: Arc<Counters>,
+    /// Connections of this one.
+    pub admin: Arc<Counters>,
+    /// For the count of dropped lines; none in a test.
+    pub logs: Option<Arc<Logs>>,
+}
+
+/// A latch: ready once, then no more.
+#[derive(Debug, Default)]
+pub struct Readiness {
+    is_serving: AtomicBool,
+    is_draining: AtomicBool,
+}
+
+type Answer = Response<Full<Bytes>>;
+
+impl Admin {
+    /// Answers one request.
+    pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Answer
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let (parts, body) = request.into_parts();
+        let answered = self.route(&parts, body, peer).await;
+        let mut answer = answered.unwrap_or_else(|refusal| {
+            error::error_response(&refusal, self.rooms.clock.now().wall(), &new_request_id()).map(Full::new)
+        });
+        if parts.method == Method::HEAD {
+            *answer.body_mut() = Full::default();
+        }
+        answer
+    }
+
+    async fn route<B>(&self, parts: &Parts, body: B, peer: Peer) -> Result<Answer, Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Unpin,
+    {
+        let path = parts.uri.path();
+        let route = ROUTES.iter().find(|(known, ..)| *known == path);
+        let is_open = matches!(path, "/livez" | "/readyz" | "/metrics");
+        if !is_open {
+            self.gate.load().admit(parts)?;
+            if !peer.is_loopback {
+                return Err(Refusal::of(Reason::ClientUnauthenticated));
+            }
+        }
+        let Some((_, methods)) = route else { return Ok(not_found()) };
+        if !methods.split(", ").any(|method| method == parts.method) {
+            return Err(Refusal::of(Reason::MethodNotAllowed).allowing(*methods));
+        }
+        match path {
+            "/livez" => Ok(text(StatusCode::OK, "alive\n".into())),
+            "/readyz" => Ok(self.readyz()),
+            "/metrics" => Ok(self.metrics()),
+            "/status" => Ok(json_answer(StatusCode::OK, &self.status())),
+            "/expiring" => self.expiring(parts.uri.query()),
+            _ => {
+                let body = proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?;
+                self.purge(&body)
+            }
+        }
+    }
+
+    fn readyz(&self) -> Answer {
+        let missing = self.ready.missing();
+        let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        json_answer(status, &json!({ "ready": missing.is_empty(), "missing": missing }))
+    }
+
+    fn metrics(&self) -> Answer {
+        let mut answer = text(StatusCode::OK, self.rooms.metrics.render(&self.gauges()));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"));
+        answer
+    }
+
+    fn gauges(&self) -> Gauges {
+        let Rooms { gateway, data, admin, logs, .. } = &self.rooms;
+        let fill = gateway.fill();
+        let load = |of: fn(&Counters) -> &std::sync::atomic::AtomicU64| {
+            [of(data), of(admin)].map(|count| count.load(Ordering::Relaxed))
+        };
+        Gauges {
+            image_bytes: fill.image_bytes,
+            images: fill.images,
+            journeys: fill.journeys as u64,
+            expiring: [7, 30, 90].map(|days| gateway.count_expiring(days * DAY) as u64),
+            connections: load(|counters| &counters.open),
+            connections_refused: load(|counters| &counters.refused),
+            log_lines_dropped: logs.as_ref().map_or(0, |logs| logs.dropped()),
+        }
+    }
+
+    fn status(&self) -> Value {
+        let gauges = self.gauges();
+        let refusals: Map<String, Value> = self
+            .rooms
+            .metrics
+            .refusals()
+            .filter(|(_, count)| *count > 0)
+            .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
+            .collect();
+        let suspended = self.rooms.upstream.pause_left();
+        json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "ready": self.ready.missing().is_empty(),
+            "in_flight_requests": self.rooms.metrics.in_flight(),
+            "cache": { "image_bytes": gauges.image_bytes, "images": gauges.images, "journeys": gauges.journeys },
+            "refusals": refusals,
+            "upstream": {
+                "suspended_seconds": suspended.map_or(0, |left| left.as_secs() + 1),
+                "free_turns": self.rooms.upstream.free_turns(),
+                "keys": self.rooms.gateway.keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
+            },
+            "certificates_expiring": { "7d": gauges.expiring[0], "30d": gauges.expiring[1], "90d": gauges.expiring[2] },
+        })
+    }
+
+    fn expiring(&self, query: Option<&str>) -> Result<Answer, Refusal> {
+        let within = match query.map(|query| query.strip_prefix("within=")) {
+            None => 30 * DAY,
+            Some(Some(text)) => span(text).ok_or_else(|| invalid("within takes a number and a unit: 12h, 30d"))?,
+            Some(None) => return Err(invalid("the query may hold within=30d and nothing else")),
+        };
+        let now = self.rooms.clock.now().wall();
+        let listed: Vec<Value> = self
+            .rooms
+            .gateway
+            .expiring(within)
+            .iter()
+            .map(|expiring| {
+                json!({
+                    "token": expiring.journey.to_path(),
+                    "uaekyc_id": expiring.person.map(|person| person.0),
+                    "expires_on": expiring.expires_on.to_rfc3339(),
+                    "days_left": expiring.expires_on.since(now).as_secs() / DAY.as_secs(),
+                })
+            })
+            .collect();
+        Ok(json_answer(StatusCode::OK, &Value::from(listed)))
+    }
+
+    fn purge(&self, body: &[u8]) -> Result<Answer, Refusal> {
+        let (what, forget) = read_purge(body).ok_or_else(|| {
+            invalid(
+                "the body is JSON with exactly one of journey, uaekyc_id, etag and all:true, and forget:true or not",
+            )
+        })?;
+        let purged = self.rooms.gateway.purge(&what, forget);
+        tracing::info!(purged, forget, "purged");
+        Ok(json_answer(StatusCode::OK, &json!({ "purged": purged })))
+    }
+}
+
+/// Exactly one selector, of the right type; nothing unknown beside it.
+fn read_purge(body: &[u8]) -> Option<(Purge, bool)> {
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return None };
+    let forget = match members.remove("forget") {
+        None => false,
+        Some(forget) => forget.as_bool()?,
+    };
+    let mut members = members.into_iter();
+    let (name, value) = members.next()?;
+    if members.next().is_some() {
+        return None;
+    }
+    let what = match (name.as_str(), &value) {
+        ("journey", Value::String(token)) => Purge::Journey(JourneyToken::parse(token)?),
+        ("uaekyc_id", Value::Number(id)) => Purge::Person(PersonId(id.as_i64()?)),
+        ("etag", Value::String(etag)) => Purge::Etag(Etag::parse(etag)?),
+        ("all", Value::Bool(true)) => Purge::All,
+        _ => return None,
+    };
+    Some((what, forget))
+}
+
+/// `30d`, `12h`, `45m`, `10s`.
+fn span(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86400,
+        _ => return None,
+    };
+    let number: u64 = text[..text.len() - 1].parse().ok()?;
+    Some(Duration::from_secs(number.checked_mul(seconds).filter(|seconds| *seconds <= MAX_SPAN)?))
+}
+
+fn not_found() -> Answer {
+    json_answer(
+        StatusCode::NOT_FOUND,
+        &json!({ "message": "no such path here", "paths": ROUTES.map(|(path, _)| path) }),
+    )
+}
+
+fn json_answer(status: StatusCode, value: &Value) -> Answer {
+    let mut answer = text(status, value.to_string() + "\n");
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+fn text(status: StatusCode, text: String) -> Answer {
+    let length = HeaderValue::from(text.len());
+    let mut answer = Response::new(Full::from(text));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(CONTENT_LENGTH, length);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn invalid(message: &'static str) -> Refusal {
+    Refusal::of(Reason::InvalidRequest).saying(message)
+}
+
+// === impl Readiness ===
+
+impl Readiness {
+    /// Every listener is bound and serving.
+    pub fn serving(&self) {
+        self.is_serving.store(true, Ordering::SeqCst);
+    }
+
+    /// The end has begun.
+    pub fn draining(&self) {
+        self.is_draining.store(true, Ordering::SeqCst);
+    }
+
+    fn missing(&self) -> Vec<&'static str> {
+        let conditions = [
+            ("serving", self.is_serving.load(Ordering::SeqCst)),
+            ("not_draining", !self.is_draining.load(Ordering::SeqCst)),
+        ];
+        conditions.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect()
+    }
+}
+
+const ROUTES: [(&str, &str); 6] = [
+    ("/livez", "GET, HEAD"),
+    ("/readyz", "GET, HEAD"),
+    ("/metrics", "GET, HEAD"),
+    ("/status", "GET, HEAD"),
+    ("/expiring", "GET, HEAD"),
+    ("/purge", "POST"),
+];
+
+const MAX_BODY: usize = 64 * 1024;
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// A hundred years: the certificates are valid for one.
+const MAX_SPAN: u64 = 100 * 366 * 86_400;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_purge_names_exactly_one_thing() {
+        let token = "0b7a9f52-3c1d-4e8f-9a6b-5c4d3e2f1a0b";
+        let journey = JourneyToken::parse(token).map(Purge::Journey).expect("a token");
+        assert_eq!(read_purge(format!("{{\"journey\":\"{token}\"}}").as_bytes()), Some((journey, false)));
+        assert_eq!(read_purge(br#"{"all":true,"forget":true}"#), Some((Purge::All, true)));
+        assert_eq!(read_purge(br#"{"uaekyc_id":1}"#), Some((Purge::Person(PersonId(1)), false)));
+        for wrong in [
+            "",
+            "{}",
+            "[]",
+            "{\"all\":false}",
+            "{\"all\":1}",
+            "{\"journey\":\"x\"}",
+            "{\"uaekyc_id\":\"1\"}",
+            "{\"forget\":true}",
+            "{\"all\":true,\"etag\":\"e\"}",
+            "{\"all\":true,\"forget\":1}",
+            "{\"every\":true}",
+            "{\"etag\":\"\"}",
+        ] {
+            assert_eq!(read_purge(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_span_has_a_unit() {
+        assert_eq!(span("30d"), Some(30 * DAY));
+        assert_eq!(span("12h"), Some(Duration::from_secs(43_200)));
+        for wrong in ["", "d", "30", "-1d", "1w", "99999999999999999999d", "1.5h", "1é"] {
+            assert_eq!(span(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ready_is_a_latch() {
+        let ready = Readiness::default();
+        assert_eq!(ready.missing(), ["serving"]);
+        ready.serving();
+        assert!(ready.missing().is_empty());
+        ready.draining();
+        ready.serving();
+        assert_eq!(ready.missing(), ["not_draining"]);
+    }
+}

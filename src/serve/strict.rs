@@ -1,0 +1,91 @@
+//! How a request was framed: what the HTTP library lets pass and RFC 9112 does not.
+//!
+//! hyper refuses most of it by itself (two different lengths, a coding after `chunked`, white space before a colon) but is
+//! lenient in a few places where two servers in a row could disagree on where a request ends. It also drops a Content-Length
+//! that follows a Transfer-Encoding, so that nobody behind it can tell; that is why a connection on which a chunked request
+//! came is closed after the answer.
+
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Version};
+
+/// The request must be refused and its connection closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// HTTP/1.1 without Host, or any version with two.
+    Host,
+    /// Not exactly `chunked`, once; or in HTTP/1.0, which has none.
+    TransferEncoding,
+    /// More than one length, or a length beside a Transfer-Encoding.
+    ContentLength,
+}
+
+/// Whether the head leaves no doubt about where the request ends (RFC 9112, sections 3.2 and 6).
+pub fn framing(parts: &Parts) -> Result<(), Violation> {
+    let hosts = count(&parts.headers, HOST);
+    if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
+        return Err(Violation::Host);
+    }
+    let lengths = count(&parts.headers, CONTENT_LENGTH);
+    let is_list = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes().contains(&b','));
+    let codings = count(&parts.headers, TRANSFER_ENCODING);
+    if lengths > 1 || is_list || (lengths > 0 && codings > 0) {
+        return Err(Violation::ContentLength);
+    }
+    let is_chunked =
+        parts.headers.get(TRANSFER_ENCODING).is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
+    if codings > 1 || (codings == 1 && (!is_chunked || parts.version == Version::HTTP_10)) {
+        return Err(Violation::TransferEncoding);
+    }
+    Ok(())
+}
+
+/// The connection ends after this request's answer.
+pub fn must_close(parts: &Parts) -> bool {
+    parts.version <= Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING)
+}
+
+fn count(headers: &HeaderMap, name: HeaderName) -> usize {
+    headers.get_all(name).iter().count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(version: Version, headers: &[(&str, &str)]) -> Parts {
+        let builder = http::Request::builder().version(version);
+        let request = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(());
+        request.expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn only_one_reading_is_accepted() {
+        let host = ("host", "localhost");
+        for (headers, finding) in [
+            (vec![host], Ok(())),
+            (vec![host, ("content-length", "5")], Ok(())),
+            (vec![host, ("transfer-encoding", "Chunked")], Ok(())),
+            (vec![], Err(Violation::Host)),
+            (vec![host, host], Err(Violation::Host)),
+            (vec![host, ("transfer-encoding", "chunked, chunked")], Err(Violation::TransferEncoding)),
+            (vec![host, ("transfer-encoding", "deflate, chunked")], Err(Violation::TransferEncoding)),
+            (vec![host, ("transfer-encoding", ",chunked")], Err(Violation::TransferEncoding)),
+            (
+                vec![host, ("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+                Err(Violation::TransferEncoding),
+            ),
+            (vec![host, ("content-length", "5"), ("transfer-encoding", "chunked")], Err(Violation::ContentLength)),
+            (vec![host, ("content-length", "5"), ("content-length", "5")], Err(Violation::ContentLength)),
+            (vec![host, ("content-length", "5, 5")], Err(Violation::ContentLength)),
+        ] {
+            assert_eq!(framing(&parts(Version::HTTP_11, &headers)), finding, "{headers:?}");
+        }
+        assert_eq!(framing(&parts(Version::HTTP_10, &[])), Ok(()));
+        assert_eq!(
+            framing(&parts(Version::HTTP_10, &[("transfer-encoding", "chunked")])),
+            Err(Violation::TransferEncoding)
+        );
+        assert_eq!(framing(&parts(Version::HTTP_2, &[])), Ok(()));
+    }
+}
