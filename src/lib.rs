@@ -5,3 +5,4 @@ pub mod clock;
 pub mod envelope;
 pub mod reason;
 pub mod signature;
+pub mod config;
