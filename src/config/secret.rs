@@ -1,0 +1,203 @@
+//! Secrets and where they are kept: read once, trimmed, and never shown.
+//!
+//! Never: a secret in `Debug`, in an error or in a complaint. What a secret's file may hold is decided here and nowhere else,
+//! so that a value which was refused at start is refused in the same way when the file changes.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::environment::Surroundings;
+use super::public_key;
+
+/// A secret. `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Where a secret is kept. A place is no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In this file, which may change.
+    File(PathBuf),
+    /// In this environment variable, which cannot.
+    Variable(String),
+}
+
+/// Why what was found is no use. Never repeats it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// The file cannot be read.
+    Unreadable(io::ErrorKind),
+    /// The variable is not set.
+    NotSet,
+    /// Nothing but white space.
+    Empty,
+    /// Not UTF-8.
+    NotText,
+    /// A control character inside; a header could not carry it.
+    ControlCharacter,
+    /// Line so and so is no public key.
+    NoKey(usize, public_key::Misread),
+    /// No PEM section of the wanted kind.
+    NoPem,
+}
+
+/// A PEM file that was found to hold what it should. `Debug` shows the path only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Pem {
+    /// The file, which may change.
+    pub path: PathBuf,
+    /// What it held.
+    pub bytes: Vec<u8>,
+}
+
+/// What a PEM file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemKind {
+    /// At least one certificate.
+    Certificates,
+    /// A private key.
+    PrivateKey,
+}
+
+impl Secret {
+    /// Reads a secret from where it is kept.
+    pub fn read(source: &Source, surroundings: &Surroundings) -> Result<Self, Unusable> {
+        match source {
+            Source::File(path) => Self::from_bytes(&read(path, surroundings)?),
+            Source::Variable(name) => {
+                let value = surroundings.variable(name).ok_or(Unusable::NotSet)?;
+                Self::from_bytes(value.as_encoded_bytes())
+            }
+        }
+    }
+
+    /// Takes what a file held: surrounding white space is trimmed, the rest must be text without control characters.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Unusable> {
+        let text = std::str::from_utf8(bytes).map_err(|_| Unusable::NotText)?.trim();
+        if text.is_empty() {
+            return Err(Unusable::Empty);
+        }
+        if text.contains(char::is_control) {
+            return Err(Unusable::ControlCharacter);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The secret itself, for the one header that carries it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret([redacted])")
+    }
+}
+
+impl Pem {
+    /// Reads a PEM file and makes sure that it holds what it is for.
+    pub fn read(path: &Path, kind: PemKind, surroundings: &Surroundings) -> Result<Self, Unusable> {
+        use rustls::pki_types::pem::PemObject;
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+        let bytes = read(path, surroundings)?;
+        if bytes.trim_ascii().is_empty() {
+            return Err(Unusable::Empty);
+        }
+        let is_whole = match kind {
+            PemKind::Certificates => {
+                let mut certificates = CertificateDer::pem_slice_iter(&bytes).peekable();
+                certificates.peek().is_some() && certificates.all(|one| one.is_ok())
+            }
+            PemKind::PrivateKey => PrivateKeyDer::from_pem_slice(&bytes).is_ok(),
+        };
+        is_whole.then(|| Self { path: path.to_owned(), bytes }).ok_or(Unusable::NoPem)
+    }
+}
+
+impl fmt::Debug for Pem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pem({})", self.path.display())
+    }
+}
+
+/// Reads a file of public keys: one per line; empty lines and lines that begin with `#` are passed over.
+pub fn read_public_keys(path: &Path, surroundings: &Surroundings) -> Result<Vec<String>, Unusable> {
+    let bytes = read(path, surroundings)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| Unusable::NotText)?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let keys: Result<Vec<_>, _> =
+        lines.map(|(at, line)| public_key::parse(line).map_err(|why| Unusable::NoKey(at + 1, why))).collect();
+    keys.and_then(|keys| if keys.is_empty() { Err(Unusable::Empty) } else { Ok(keys) })
+}
+
+fn read(path: &Path, surroundings: &Surroundings) -> Result<Vec<u8>, Unusable> {
+    surroundings.read(path).map_err(|error| Unusable::Unreadable(error.kind()))
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file {}", path.display()),
+            Self::Variable(name) => write!(f, "env {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable(kind) => write!(f, "names a file that cannot be read ({kind})"),
+            Self::NotSet => f.write_str("names an environment variable that is not set"),
+            Self::Empty => f.write_str("leads to nothing but white space"),
+            Self::NotText => f.write_str("leads to something that is not UTF-8"),
+            Self::ControlCharacter => f.write_str("leads to a secret with a control character inside"),
+            Self::NoKey(line, why) => write!(f, "names a file whose line {line} {}", why.as_str()),
+            Self::NoPem => f.write_str("names a file without the PEM section it should hold"),
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_trimmed_text_without_control_characters() {
+        let read = |bytes: &[u8]| Secret::from_bytes(bytes).map(|secret| secret.expose().to_owned());
+        assert_eq!(read(b"  key-1\r\n").as_deref(), Ok("key-1"));
+        assert_eq!(read(b" \n\t"), Err(Unusable::Empty));
+        assert_eq!(read(b"a\nb"), Err(Unusable::ControlCharacter));
+        assert_eq!(read(b"a\0b"), Err(Unusable::ControlCharacter));
+        assert_eq!(read(b"\xff\xfe"), Err(Unusable::NotText));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let secret = Secret::from_bytes(b"key-1").expect("a secret");
+        assert_eq!(format!("{secret:?}"), "Secret([redacted])");
+        let pem = Pem { path: "/a.pem".into(), bytes: b"key-1".to_vec() };
+        assert_eq!(format!("{pem:?}"), "Pem(/a.pem)");
+    }
+
+    #[test]
+    fn a_pem_file_holds_what_it_is_for() {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let check = |text: &str, kind| {
+            let text = text.to_owned();
+            let files = Surroundings::new([("", ""); 0], move |_| Ok(text.clone().into_bytes()));
+            Pem::read(Path::new("x"), kind, &files).map(|_| ())
+        };
+        assert_eq!(check(&certificate, PemKind::Certificates), Ok(()));
+        assert_eq!(check(&key, PemKind::PrivateKey), Ok(()));
+        assert_eq!(check(&certificate, PemKind::PrivateKey), Err(Unusable::NoPem));
+        assert_eq!(check(&key, PemKind::Certificates), Err(Unusable::NoPem));
+        assert_eq!(check("no PEM", PemKind::Certificates), Err(Unusable::NoPem));
+        assert_eq!(check(" \n", PemKind::Certificates), Err(Unusable::Empty));
+    }
+}
