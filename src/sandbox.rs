@@ -112,6 +112,11 @@ impl Sandbox {
         lock(&self.journeys).insert(token.to_owned(), journey);
     }
 
+    /// A journey as it is now.
+    pub fn journey(&self, token: &str) -> Option<Journey> {
+        lock(&self.journeys).get(token).cloned()
+    }
+
     /// How often this journey was asked for.
     pub fn calls(&self, token: &str) -> u64 {
         lock(&self.calls).get(token).copied().unwrap_or(0)

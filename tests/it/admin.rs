@@ -1,0 +1,115 @@
+//! The operators' listener.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::*;
+
+async fn started() -> (Gateway, Played) {
+    let clock = clock();
+    let upstream = play(&clock).await;
+    (gateway_at(&upstream.url, &upstream.key(), "", clock).await, upstream)
+}
+
+#[tokio::test]
+async fn it_is_alive_and_ready_and_has_every_series_from_the_start() {
+    let (gateway, _upstream) = started().await;
+    eventually("ready", async || gateway.admin("GET", "/readyz", "").await.status == 200).await;
+    assert_eq!(gateway.admin("GET", "/livez", "").await.status, 200);
+    let page = gateway.admin("GET", "/metrics", "").await.text();
+    for reason in otk_gateway::reason::Reason::ALL {
+        assert!(page.contains(&format!("otk_gateway_refused_total{{reason=\"{reason}\"}} 0\n")), "{reason}");
+    }
+    for series in [
+        "otk_gateway_requests_total{route=\"image\",status=\"200\"} 0",
+        "otk_gateway_releases_total{representation=\"not_modified\"} 0",
+        "otk_gateway_cache_requests_total{result=\"collapsed\"} 0",
+        "otk_gateway_upstream_requests_total{outcome=\"tls\"} 0",
+        "otk_gateway_signature_checks_total{result=\"missing\"} 0",
+        "otk_gateway_certificates_expiring{within=\"90d\"} 0",
+        "otk_gateway_confirmation_age_seconds_count 0",
+        "otk_gateway_request_duration_seconds_count{route=\"other\"} 0",
+        "otk_gateway_upstream_duration_seconds_count 0",
+        "otk_gateway_cache_image_bytes 0",
+        "otk_gateway_cache_images 0",
+        "otk_gateway_cache_journeys 0",
+        "otk_gateway_in_flight_requests 0",
+        "otk_gateway_rate_limited_total{by=\"journey\"} 0",
+        "otk_gateway_log_lines_dropped_total 0",
+        "otk_gateway_connections{listener=\"data\"} 0",
+        "otk_gateway_build_info{version=",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(page.contains(series), "{series}");
+    }
+}
+
+#[tokio::test]
+async fn a_purge_drops_and_counts_and_makes_relatives_confirm_again() {
+    let (gateway, upstream) = started().await;
+    for number in [1, 13, 14] {
+        gateway.get(&image_path(number)).await;
+        gateway.pass(Duration::from_secs(1));
+    }
+    let purged = gateway.admin("POST", "/purge", &json!({ "journey": token(1).to_uppercase() }).to_string()).await;
+    assert_eq!((purged.status, purged.json()), (200, json!({ "purged": 1 })));
+    gateway.get(&image_path(13)).await;
+    assert_eq!(upstream.sandbox.calls(&token(13)), 2, "a relative confirms again");
+    gateway.get(&image_path(14)).await;
+    assert_eq!(upstream.sandbox.calls(&token(14)), 1, "a stranger does not");
+    gateway.pass(Duration::from_secs(1));
+    gateway.get(&image_path(1)).await;
+    assert_eq!(gateway.admin("POST", "/purge", "{\"uaekyc_id\":10001}").await.json(), json!({ "purged": 2 }));
+    assert_eq!(gateway.admin("POST", "/purge", "{\"all\":true}").await.json(), json!({ "purged": 1 }));
+    assert_eq!(gateway.metric("otk_gateway_cache_images").await, 0.0);
+    for wrong in ["", "{}", "{\"all\":false}", "{\"all\":true,\"etag\":\"x\"}", "{\"other\":1}"] {
+        let refused = gateway.admin("POST", "/purge", wrong).await;
+        assert_eq!((refused.status, refused.code().as_str()), (400, "INVALID-REQUEST"), "{wrong}");
+    }
+    assert_eq!(gateway.admin("GET", "/purge", "").await.status, 405);
+}
+
+#[tokio::test]
+async fn expiring_certificates_are_listed_and_counted() {
+    let (gateway, upstream) = started().await;
+    let journey = upstream.sandbox.journey(&token(1)).expect("it exists");
+    upstream.sandbox.put(&token(1), otk_gateway::sandbox::Journey { expires_in_days: 20, ..journey });
+    gateway.get(&path(1)).await;
+    gateway.get(&path(14)).await;
+    let listed = gateway.admin("GET", "/expiring?within=30d", "").await.json();
+    assert_eq!(listed.as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        (listed[0]["token"].as_str(), listed[0]["uaekyc_id"].as_i64(), listed[0]["days_left"].as_i64()),
+        (Some(token(1).as_str()), Some(10_001), Some(20))
+    );
+    assert!(listed[0]["expires_on"].as_str().is_some_and(|end| end.starts_with("2025-06-02T12:00:00")));
+    let counts = ["7d", "30d", "90d"].map(|within| format!("otk_gateway_certificates_expiring{{within=\"{within}\"}}"));
+    for (series, count) in counts.iter().zip([0.0, 1.0, 1.0]) {
+        assert_eq!(gateway.metric(series).await, count, "{series}");
+    }
+    assert_eq!(gateway.admin("GET", "/expiring?within=soon", "").await.status, 400);
+}
+
+#[tokio::test]
+async fn pages_of_other_origins_can_do_nothing_here() {
+    let (gateway, _upstream) = started().await;
+    let refused = ask(gateway.admin, "POST", "/purge", &[("origin", "https://evil.example")], "{\"all\":true}").await;
+    assert_eq!((refused.status, refused.code().as_str()), (403, "CROSS-SITE"));
+    let refused = ask(gateway.admin, "GET", "/status", &[("host", "evil.example")], "").await;
+    assert_eq!((refused.status, refused.code().as_str()), (421, "HOST-NOT-ALLOWED"));
+    assert_eq!(
+        ask(gateway.admin, "GET", "/metrics", &[("host", "10.1.2.3:9090")], "").await.status,
+        200,
+        "any Host for these three"
+    );
+}
+
+#[tokio::test]
+async fn the_summary_tells_what_was_refused() {
+    let (gateway, _upstream) = started().await;
+    gateway.get(&image_path(4)).await;
+    let status = gateway.admin("GET", "/status", "").await.json();
+    assert_eq!(status["refusals"], json!({ "signature-invalid": 1 }));
+    assert!(status["uptime_seconds"].is_u64() && status["version"].is_string() && status["cache"]["journeys"].is_u64());
+}

@@ -1,0 +1,1 @@
+//! Vectors of an independent implementation, made by `tests/vectors/make_vectors.py`.
