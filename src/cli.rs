@@ -1,8 +1,10 @@
 //! Arguments in, exit code out: one function for each command.
 //!
 //! 0 clean, 1 failed, 2 usage or configuration. What a command says on purpose goes to stdout; complaints, warnings and logs go
-//! to stderr.
+//! to stderr. Whatever is wrong with an argument is told before anything is tried.
 
+#[cfg(feature = "sandbox")]
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::App;
 use crate::clock::Clock;
+use crate::config::address::{UrlOf, parse_url};
 use crate::config::{self, Config, Surroundings};
 use crate::serve::Ended;
 use crate::shutdown;
@@ -22,7 +25,7 @@ use crate::signature::Keys;
 use crate::telemetry::{self, Format, Logs};
 use crate::verify::verify;
 
-pub mod health;
+mod health;
 
 /// A caching, verifying reverse proxy for the UAE KYC OTK service.
 #[derive(Debug, Parser)]
@@ -32,71 +35,71 @@ pub struct Cli {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, PartialEq, Subcommand)]
 enum Command {
-    /// Run the gateway.
+    /// Run the gateway
     Serve(ConfigFile),
-    /// Validate a configuration without serving, and print what is in force.
+    /// Validate a configuration without serving: tell everything that is wrong, or print what is in force
     Check(ConfigFile),
-    /// Check a captured answer of the upstream, step by step.
+    /// Check a captured answer of the upstream, step by step
     Verify(Verify),
-    /// Ask a running gateway whether it is ready, for probes.
+    /// Ask a running gateway whether it is ready, for probes
     Health(Health),
-    /// Run sandbox and gateway together, with curl lines to try.
+    /// Run sandbox and gateway together, with curl lines to try
     #[cfg(feature = "sandbox")]
     Demo(Demo),
-    /// Run only the pretend upstream.
+    /// Run only the pretend upstream, for applications' own tests
     #[cfg(feature = "sandbox")]
     Sandbox(Sandbox),
 }
 
-#[derive(Debug, Args)]
+#[derive(Args, Debug, PartialEq)]
 struct ConfigFile {
-    /// The configuration, in TOML.
+    /// The configuration, in TOML
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args, Debug, PartialEq)]
 struct Verify {
-    /// The captured answer; - for stdin.
+    /// The captured answer; - for stdin
     file: PathBuf,
-    /// A public key of the upstream, SEC1 in hex; may be given several times.
-    #[arg(long, value_name = "HEX", required = true)]
+    /// A public key of the upstream, SEC1 in hex; may be given several times
+    #[arg(long, value_name = "HEX", required = true, value_parser = public_key)]
     public_key: Vec<String>,
-    /// Also fail if the answer was signed longer ago than this ("2m").
+    /// Also fail if the answer was signed longer ago than this ("2m")
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     max_age: Option<Duration>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Args, Debug, PartialEq)]
 struct Health {
-    /// The admin listener.
-    #[arg(long, value_name = "URL", default_value = "http://localhost:9090")]
-    admin: String,
-    /// Ask whether the process runs, not whether it is ready.
+    /// The admin listener
+    #[arg(long, value_name = "URL", default_value = "http://localhost:9090", value_parser = admin)]
+    admin: http::Uri,
+    /// Ask whether the process runs, not whether it is ready
     #[arg(long)]
     live: bool,
-    /// How long to wait for the answer.
+    /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "900ms", value_parser = duration)]
     timeout: Duration,
 }
 
 #[cfg(feature = "sandbox")]
-#[derive(Debug, Args)]
+#[derive(Args, Debug, PartialEq)]
 struct Demo {
-    /// Gateway, admin listener and sandbox take this port and the next two.
+    /// Gateway, admin listener and sandbox take this port and the next two
     #[arg(long, value_name = "N", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..=65533))]
     port_base: u16,
 }
 
 #[cfg(feature = "sandbox")]
-#[derive(Debug, Args)]
+#[derive(Args, PartialEq)]
 struct Sandbox {
-    /// Where to listen: IP:PORT.
-    #[arg(long, value_name = "ADDR")]
-    listen: SocketAddr,
-    /// The only key to take; any if not given.
+    /// Where to listen: localhost:PORT or IP:PORT
+    #[arg(long, value_name = "ADDR", value_parser = address)]
+    listen: config::Address,
+    /// The only key to take; any if not given
     #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
 }
@@ -106,13 +109,15 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Serve(args) => serve(&args.config),
-            Command::Check(args) => check(&args.config),
+            Command::Check(args) => {
+                check(&args.config, &Surroundings::process(), &mut io::stdout().lock(), &mut io::stderr()).into()
+            }
             Command::Verify(args) => verify_file(&args),
-            Command::Health(args) => health::ask(&args.admin, args.live, args.timeout),
+            Command::Health(args) => ask(&args),
             #[cfg(feature = "sandbox")]
             Command::Demo(args) => demo(args.port_base),
             #[cfg(feature = "sandbox")]
-            Command::Sandbox(args) => sandbox(args.listen, args.api_key),
+            Command::Sandbox(args) => sandbox(&args.listen, args.api_key),
         }
     }
 }
@@ -121,9 +126,9 @@ fn serve(file: &Path) -> ExitCode {
     let surroundings = Surroundings::process();
     let loaded = match config::load(file, &surroundings) {
         Ok(loaded) => loaded,
-        Err(refused) => return complain(&refused),
+        Err(refused) => return complain(file, &refused, &mut io::stderr()).into(),
     };
-    loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+    warn(&loaded.warnings, &mut io::stderr());
     let logs = Arc::new(telemetry::start(loaded.config.log.level.as_str(), format(loaded.config.log.format)));
     runtime(&loaded.config).block_on(run(&loaded.config, logs))
 }
@@ -163,23 +168,25 @@ async fn signalled() {
     }
 }
 
-fn check(file: &Path) -> ExitCode {
-    match config::load(file, &Surroundings::process()) {
-        Ok(loaded) => {
-            loaded.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-            print(&loaded.effective)
-        }
-        Err(refused) => complain(&refused),
-    }
+/// Complaints and warnings on `err`, the effective configuration on `out`.
+fn check(file: &Path, surroundings: &Surroundings, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let loaded = match config::load(file, surroundings) {
+        Ok(loaded) => loaded,
+        Err(refused) => return complain(file, &refused, err),
+    };
+    warn(&loaded.warnings, err);
+    // Whoever reads it may have had enough.
+    out.write_all(loaded.effective.as_bytes()).and_then(|()| out.flush()).map_or(FAILED, |()| CLEAN)
+}
+
+fn ask(args: &Health) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime of this thread alone needs nothing");
+    runtime.block_on(health::health(args, &mut io::stderr())).into()
 }
 
 fn verify_file(args: &Verify) -> ExitCode {
-    let Ok(keys) = Keys::parse(&args.public_key) else {
-        eprintln!(
-            "error: --public-key takes a secp256k1 public key in SEC1 hex: 66 digits from 02 or 03, or 130 from 04"
-        );
-        return USAGE.into();
-    };
+    let keys = Keys::parse(&args.public_key).expect("the arguments were read as public keys");
     let wire = match read(&args.file) {
         Ok(wire) => Bytes::from(wire),
         Err(error) => {
@@ -230,14 +237,19 @@ fn demo(port_base: u16) -> ExitCode {
 }
 
 #[cfg(feature = "sandbox")]
-fn sandbox(listen: SocketAddr, api_key: Option<String>) -> ExitCode {
+fn sandbox(listen: &config::Address, api_key: Option<String>) -> ExitCode {
     use crate::sandbox::demo;
 
     let logs = telemetry::start("warn", Format::Text);
     let runtime = tokio::runtime::Runtime::new().expect("a runtime needs threads, and the system has them");
     let code = runtime.block_on(async {
         let (stop, drain) = shutdown::drain();
-        let serving = match demo::serve(&crate::serve::Address::Socket(listen), api_key, drain) {
+        let address = match listen {
+            config::Address::Localhost(port) => crate::serve::Address::Localhost(*port),
+            config::Address::Ip(address) => crate::serve::Address::Socket(*address),
+            config::Address::Unix(_) => unreachable!("the argument was not read as such"),
+        };
+        let serving = match demo::serve(&address, api_key, drain) {
             Ok(serving) => tokio::spawn(serving),
             Err(error) => return fail(&error),
         };
@@ -266,9 +278,25 @@ fn format(format: config::LogFormat) -> Format {
     }
 }
 
-fn complain(refused: &config::Refused) -> ExitCode {
-    refused.0.iter().for_each(|complaint| eprintln!("{complaint}"));
-    USAGE.into()
+fn complain(file: &Path, refused: &config::Refused, err: &mut impl Write) -> u8 {
+    for complaint in &refused.0 {
+        say(err, &format!("error: {complaint}"));
+    }
+    let count = refused.0.len();
+    let problems = if count == 1 { "problem" } else { "problems" };
+    say(err, &format!("{}: {count} {problems}", file.display()));
+    MISUSED
+}
+
+fn warn(warnings: &[config::Warning], err: &mut impl Write) {
+    for warning in warnings {
+        say(err, &format!("warning: {warning}"));
+    }
+}
+
+/// One line. When even this cannot be written there is nobody left to tell; the exit code still says it.
+fn say(to: &mut impl Write, line: &str) {
+    let _ = writeln!(to, "{line}");
 }
 
 fn fail(error: &impl std::error::Error) -> ExitCode {
@@ -277,6 +305,7 @@ fn fail(error: &impl std::error::Error) -> ExitCode {
 }
 
 /// To stdout; whoever reads it may have had enough.
+#[cfg(feature = "sandbox")]
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -284,8 +313,144 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    config::units::parse_duration(text).map_err(|_| "a number with a unit: 250ms, 30s, 5m, 24h".to_owned())
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    config::units::parse_duration(text).map_err(|_| "a number with a unit: 250ms, 30s, 5m, 24h")
 }
 
-const USAGE: u8 = 2;
+fn public_key(text: &str) -> Result<String, &'static str> {
+    config::public_key::parse(text).map_err(config::public_key::Misread::as_str)
+}
+
+fn admin(text: &str) -> Result<http::Uri, &'static str> {
+    parse_url(text, UrlOf::Admin)
+}
+
+#[cfg(feature = "sandbox")]
+fn address(text: &str) -> Result<config::Address, &'static str> {
+    match config::Address::parse(text)? {
+        config::Address::Unix(_) => Err("is a Unix socket; localhost:PORT or IP:PORT is taken"),
+        address => Ok(address),
+    }
+}
+
+const CLEAN: u8 = 0;
+const FAILED: u8 = 1;
+/// Of arguments or of the configuration; `clap` leaves with the same.
+const MISUSED: u8 = 2;
+
+// === impl Sandbox ===
+
+#[cfg(feature = "sandbox")]
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox").field("listen", &self.listen).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+
+    fn command(line: &str) -> Result<Command, clap::Error> {
+        let words = std::iter::once("otk-gateway").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command)
+    }
+
+    fn file(text: &str) -> ConfigFile {
+        ConfigFile { config: text.into() }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_of_the_contract_is_understood() {
+        assert_eq!(command("serve --config a.toml").expect("serve"), Command::Serve(file("a.toml")));
+        assert_eq!(command("check --config a.toml").expect("check"), Command::Check(file("a.toml")));
+        let line = format!("verify --public-key {KEY} --public-key {KEY} - --max-age 2m");
+        let Ok(Command::Verify(verify)) = command(&line) else { panic!("verify") };
+        assert_eq!((verify.file.to_str(), verify.public_key.len()), (Some("-"), 2));
+        assert_eq!(verify.max_age, Some(Duration::from_secs(120)));
+        let Ok(Command::Health(health)) = command("health") else { panic!("health") };
+        assert_eq!(health.admin, "http://localhost:9090/");
+        assert_eq!((health.live, health.timeout), (false, Duration::from_millis(900)));
+        assert!(command("health --live --admin http://[::1]:8081/ --timeout 2s").is_ok());
+    }
+
+    #[cfg(feature = "sandbox")]
+    #[test]
+    fn the_sandbox_commands_are_understood() {
+        assert_eq!(command("demo").expect("demo"), Command::Demo(Demo { port_base: 8080 }));
+        assert_eq!(command("demo --port-base 9000").expect("demo"), Command::Demo(Demo { port_base: 9000 }));
+        assert!(command("demo --port-base 65534").is_err());
+        let Ok(Command::Sandbox(sandbox)) = command("sandbox --listen 127.0.0.1:0 --api-key canary") else {
+            panic!("sandbox")
+        };
+        assert_eq!(sandbox.listen.to_string(), "127.0.0.1:0");
+        assert!(!format!("{sandbox:?}").contains("canary"));
+        assert!(command("sandbox --listen unix:/x").is_err());
+    }
+
+    #[test]
+    fn wrong_usage_leaves_with_2_and_help_and_version_with_0() {
+        for line in [
+            "",
+            "serve",
+            "check",
+            "nothing",
+            "verify x",
+            "verify x --public-key 00",
+            "verify --public-key",
+            "health --timeout 5",
+            "health --admin https://localhost",
+            "health --admin localhost:9090",
+            "serve --config a --loud",
+        ] {
+            assert_eq!(command(line).expect_err(line).exit_code(), 2, "{line}");
+        }
+        for command_name in ["", "serve", "check", "verify", "health"] {
+            let version = command(&format!("{command_name} --version")).expect_err("a version");
+            assert_eq!((version.kind(), version.exit_code()), (ErrorKind::DisplayVersion, 0));
+            assert!(version.to_string().contains(env!("CARGO_PKG_VERSION")));
+            let help = command(&format!("{command_name} --help")).expect_err("a help");
+            assert_eq!((help.kind(), help.exit_code()), (ErrorKind::DisplayHelp, 0));
+        }
+    }
+
+    fn checked(text: &str) -> (u8, String, String) {
+        let text = text.to_owned();
+        let read = move |path: &Path| match path.to_str() {
+            Some("x.toml") => Ok(text.clone().into_bytes()),
+            _ => Err(std::io::ErrorKind::NotFound.into()),
+        };
+        let surroundings = Surroundings::new([("K", "canary")], read);
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let code = check(Path::new("x.toml"), &surroundings, &mut out, &mut err);
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (code, text(out), text(err))
+    }
+
+    #[test]
+    fn check_prints_what_is_in_force_or_everything_that_is_wrong() {
+        let good = format!(
+            "[upstream]\nbase_url = \"https://otk.example.ae\"\napi_key_env = \"K\"\n[cache]\nmax_exposure = \"10m\"\n\
+             [signature]\npublic_keys = [\"{KEY}\"]\n"
+        );
+        let (code, out, err) = checked(&good);
+        assert_eq!(code, CLEAN, "{err}");
+        assert!(out.contains("# upstream.api_key = \"[redacted]\" (env K)") && !out.contains("canary"), "{out}");
+        assert!(err.starts_with("warning: cache.max_exposure (line 5): is more than 5m"), "{err}");
+        assert_eq!(checked(&out).1, out);
+
+        let (code, out, err) = checked(&good.replace("10m", "10").replace("base_url", "base_uri"));
+        assert_eq!((code, out.as_str()), (MISUSED, ""));
+        assert!(err.ends_with("x.toml: 3 problems\n"), "{err}");
+    }
+}

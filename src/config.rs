@@ -292,20 +292,17 @@ pub fn load(path: &Path, surroundings: &Surroundings) -> Result<Loaded, Refused>
 /// Reads the text of a file and everything it leads to.
 pub fn parse(text: &str, surroundings: &Surroundings) -> Result<Loaded, Refused> {
     let raw = Raw::read(text, surroundings);
-    let is_whole = raw.is_whole;
     let mut complaints = raw.complaints;
-    let mut absent = Vec::new();
-    let rows = KEYS.iter().filter(|key| key.section() != PASSTHROUGH);
-    let settings = Settings::read(rows, &raw.given, &Place::Nowhere, &mut complaints);
-    let routes = raw.routes.map(|routes| read_routes(&routes, &mut complaints));
+    let rows = || KEYS.iter().filter(|key| key.section() != PASSTHROUGH);
+    let settings = Settings::read(rows(), &raw.given, &mut complaints);
+    let routes = raw.routes.map(|routes| read_routes(&routes, raw.is_whole, &mut complaints));
     let given_routes = routes.as_deref().unwrap_or_default();
     complaints.extend(checks::together(&settings, given_routes, surroundings));
-    absent.extend(checks::absent(&settings));
-    let found = checks::found(&settings, surroundings, &mut complaints);
-    complaints.extend(absent);
-    if !is_whole {
-        complaints.retain(|complaint| complaint.place != Place::Nowhere);
+    if raw.is_whole {
+        complaints.extend(settings.absent(rows(), &Place::Nowhere));
+        complaints.extend(checks::absent(&settings));
     }
+    let found = checks::found(&settings, surroundings, &mut complaints);
     if !complaints.is_empty() {
         complaints.sort_by(|one, two| one.place.cmp(&two.place));
         return Err(Refused(complaints));
@@ -318,9 +315,17 @@ pub fn parse(text: &str, surroundings: &Surroundings) -> Result<Loaded, Refused>
     })
 }
 
-fn read_routes(routes: &[Route], complaints: &mut Vec<Complaint>) -> Vec<Settings> {
+fn read_routes(routes: &[Route], is_whole: bool, complaints: &mut Vec<Complaint>) -> Vec<Settings> {
     let rows = || keys::of_section(PASSTHROUGH);
-    routes.iter().map(|route| Settings::read(rows(), &route.given, &Place::Line(route.line), complaints)).collect()
+    let mut read = Vec::new();
+    for route in routes {
+        let settings = Settings::read(rows(), &route.given, complaints);
+        if is_whole {
+            complaints.extend(settings.absent(rows(), &Place::Line(route.line)));
+        }
+        read.push(settings);
+    }
+    read
 }
 
 // === impl Config ===
@@ -501,4 +506,542 @@ fn size(settings: &Settings, path: &str) -> usize {
 
 fn file(settings: &Settings, path: &str) -> Option<PathBuf> {
     settings.path(path).map(Path::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::io;
+
+    use proptest::prelude::*;
+
+    use super::keys::{Key, Kind, Preset, SECTIONS};
+    use super::*;
+
+    const CANARY: &str = "canary-7f3a";
+    const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+    const VECTOR: &str = "04989c0b76cb563971fdc9bef31ec06c3560f3249d6ee9e5d83c57625596e05f6f631f4d05b3ae518776ee08755a7703e64b2ebc32547504de0b55a142d4ecdf80";
+
+    /// A file system and an environment of a few entries; names that begin with `/` are files.
+    fn around(entries: &[(&str, &str)]) -> Surroundings {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let (files, variables): (Vec<_>, Vec<_>) =
+            entries.iter().map(owned).partition(|(name, _)| name.starts_with('/'));
+        let files: BTreeMap<_, _> = files.into_iter().collect();
+        Surroundings::new(variables, move |path| {
+            let file = path.to_str().and_then(|path| files.get(path));
+            file.map(|text| text.clone().into_bytes()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        })
+    }
+
+    fn minimal() -> String {
+        format!(
+            "[upstream]\nbase_url = \"https://otk.example.ae\"\napi_key_env = \"K\"\n[signature]\npublic_keys = [\"{KEY}\"]\n"
+        )
+    }
+
+    /// The minimal file with some lines below; `[section]` lines may repeat those of the minimal file.
+    fn with(lines: &str) -> String {
+        let mut sections: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let minimal = minimal();
+        let mut section = "";
+        for line in minimal.lines().chain(lines.lines()) {
+            if line.starts_with('[') && !line.starts_with("[[") {
+                section = line;
+                sections.entry(section).or_default();
+            } else {
+                sections.entry(section).or_default().push(line);
+            }
+        }
+        let text = |(section, lines): (&str, Vec<&str>)| format!("{section}\n{}\n", lines.join("\n"));
+        sections.into_iter().map(text).collect()
+    }
+
+    fn accepted(text: &str) -> Loaded {
+        parse(text, &around(&[("K", CANARY)])).unwrap_or_else(|refused| panic!("{refused}"))
+    }
+
+    fn refused(text: &str, entries: &[(&str, &str)]) -> String {
+        let mut entries = entries.to_vec();
+        entries.push(("K", CANARY));
+        let refused = parse(text, &around(&entries)).map(|loaded| loaded.effective).expect_err("a complaint");
+        let text = refused.to_string();
+        assert!(!text.contains(CANARY), "{text}");
+        text
+    }
+
+    /// Exactly one complaint, and it says this.
+    fn refused_once(text: &str, entries: &[(&str, &str)], wanted: &str) {
+        let complaints = refused(text, entries);
+        assert_eq!(complaints.lines().count(), 1, "{complaints}");
+        assert!(complaints.contains(wanted), "{complaints}");
+    }
+
+    fn warned(text: &str, entries: &[(&str, &str)]) -> String {
+        let mut entries = entries.to_vec();
+        entries.push(("K", CANARY));
+        let loaded = parse(text, &around(&entries)).unwrap_or_else(|refused| panic!("{refused}"));
+        loaded.warnings.iter().map(Warning::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    // === presets and examples ===
+
+    #[test]
+    fn three_things_are_enough_and_the_rest_are_the_presets_of_the_contract() {
+        let Loaded { config, warnings, .. } = accepted(&minimal());
+        assert_eq!(warnings, []);
+        assert_eq!(config.listen.address.to_string(), "localhost:8080");
+        assert_eq!(config.listen.hosts(), ["localhost", "127.0.0.1", "[::1]"]);
+        assert_eq!((config.listen.max_request, config.listen.max_header), (1 << 20, 64 << 10));
+        assert_eq!(config.listen.idle_timeout, Duration::from_secs(75));
+        assert_eq!(config.admin.address.to_string(), "localhost:9090");
+        assert_eq!(config.upstream.base_url, "https://otk.example.ae/");
+        assert_eq!(config.upstream.api_key.secret.expose(), CANARY);
+        assert_eq!(config.upstream.requests_per_second, 25.0);
+        assert_eq!(config.upstream.max_response, 4 << 20);
+        assert_eq!(config.upstream.circuit_failures, None);
+        assert_eq!(config.signature.keys().collect::<Vec<_>>(), [KEY]);
+        assert_eq!(config.cache.image_capacity, 256 << 20);
+        assert_eq!(config.exposure_bounds(), (Duration::from_secs(30), Duration::from_secs(210)));
+        assert_eq!(config.passthrough.len(), 4);
+        assert!(config.passthrough.iter().all(|route| route.signature == SignatureMode::Observe));
+        assert_eq!(config.log, Log { level: tracing::Level::INFO, format: LogFormat::Text });
+    }
+
+    #[test]
+    fn the_example_file_says_the_presets() {
+        let surroundings = around(&[("/run/secrets/otk-api-key", "key-1\n")]);
+        let full = parse(include_str!("../config/gateway.toml"), &surroundings).expect("gateway.toml");
+        let minimal = parse(include_str!("../config/minimal.toml"), &surroundings).expect("minimal.toml");
+        assert_eq!(full.config, minimal.config);
+        assert_eq!(full.effective, minimal.effective);
+        assert_eq!(full.warnings.len(), 1, "{:?}", full.warnings);
+        assert!(full.warnings[0].text.contains("stand-in"));
+    }
+
+    #[test]
+    fn the_example_file_shows_every_key_of_the_table_and_no_unsupported_one_as_given() {
+        let mut section = "";
+        let mut shown = BTreeMap::new();
+        for line in include_str!("../config/gateway.toml").lines() {
+            let bare = line.strip_prefix("# ").unwrap_or(line);
+            if let Some(name) =
+                SECTIONS.iter().find(|name| [format!("[{name}]"), format!("[[{name}]]")].contains(&line.to_owned()))
+            {
+                section = name;
+            } else if let Some((name, _)) = bare.split_once(" = ").filter(|(name, _)| !name.contains(' ')) {
+                shown.insert(format!("{section}.{name}"), bare == line);
+            }
+        }
+        for key in KEYS {
+            let is_given = shown.remove(key.path).unwrap_or_else(|| panic!("{} is not shown", key.path));
+            let has_preset = matches!(key.preset, Preset::Is(_) | Preset::Required);
+            let is_required = ["upstream.api_key_file", "signature.public_keys"].contains(&key.path);
+            assert_eq!(is_given, key.is_supported && (has_preset || is_required), "{}", key.path);
+        }
+        assert!(shown.is_empty(), "{shown:?}");
+    }
+
+    /// A value of this key that is not its preset.
+    fn another_value(key: &Key) -> &'static str {
+        match (key.path, key.kind) {
+            ("listen.address", _) => "\"localhost:1\"",
+            ("upstream.base_url", _) => "\"https://other.example.ae/prefix\"",
+            (_, Kind::Flag) if key.preset == Preset::Is("true") => "false",
+            (_, Kind::Duration(..)) => "\"7s\"",
+            (_, Kind::Size(..)) => "\"9KiB\"",
+            (_, Kind::Count(..)) => "3",
+            (_, Kind::Rate(..)) => "2.5",
+            (_, Kind::Flag) => "true",
+            (_, Kind::Choice(words)) if words.contains(&"PUT") => "\"PUT\"",
+            (_, Kind::Choice(words)) if words.contains(&"enforce") => "\"enforce\"",
+            (_, Kind::Choice(words)) if words.contains(&"json") => "\"json\"",
+            (_, Kind::Choice(words)) if words.contains(&"trace") => "\"trace\"",
+            (_, Kind::Choice(_)) => "\"continue\"",
+            (_, Kind::Address) => "\"127.0.0.1:2\"",
+            (_, Kind::Hosts) => "[\"a.example\"]",
+            (_, Kind::Origins) => "[\"https://a.example\"]",
+            (_, Kind::Paths) => "[\"/keys\"]",
+            (_, Kind::PublicKeys) => "[\"0379be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798\"]",
+            (_, Kind::Path) => "\"/file\"",
+            (_, Kind::Variable) => "\"L\"",
+            (_, Kind::Pattern) => "\"/a/{b}\"",
+            (_, Kind::Upstream | Kind::Proxy | Kind::Collector) => "\"http://egress:3128\"",
+        }
+    }
+
+    #[test]
+    fn every_supported_key_reaches_the_config_and_every_other_is_refused() {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let pem = format!("{}{}", pair.cert.pem(), pair.signing_key.serialize_pem());
+        let surroundings =
+            around(&[("K", "key-1"), ("L", "key-2"), ("/keys", KEY), ("/file", &pem), ("/key", "key-3")]);
+        let base = parse(&minimal(), &surroundings).expect("minimal").config;
+        for key in KEYS.iter().filter(|key| key.section() != PASSTHROUGH) {
+            let value = another_value(key);
+            let (section, name) = (key.section(), key.name());
+            let mut lines = format!("[{section}]\n{name} = {value}\n");
+            match name {
+                "client_cert_file" => lines.push_str("client_key_file = \"/file\"\n"),
+                "client_key_file" => lines.push_str("client_cert_file = \"/file\"\n"),
+                "api_key_file" => lines = lines.replace("/file", "/key"),
+                _ => {}
+            }
+            let mut text = with(&lines);
+            for replaced in ["base_url", "public_keys", "api_key_env"] {
+                let is_old = |line: &&str| {
+                    line.starts_with(replaced)
+                        && (name == replaced || name == "api_key_file" && replaced == "api_key_env")
+                };
+                let old = text.lines().find(is_old).map(str::to_owned);
+                text = old.map_or(text.clone(), |old| text.replacen(&format!("{old}\n"), "", 1));
+            }
+            match parse(&text, &surroundings) {
+                Ok(loaded) => {
+                    assert!(key.is_supported, "{}", key.path);
+                    assert_ne!(loaded.config, base, "{} changes nothing", key.path);
+                    let again = parse(&loaded.effective, &surroundings).unwrap_or_else(|refused| panic!("{refused}"));
+                    assert_eq!(again.config, loaded.config, "{}", key.path);
+                    assert_eq!(again.effective, loaded.effective);
+                }
+                Err(refused) => {
+                    assert!(!key.is_supported, "{}: {refused}", key.path);
+                    assert!(refused.to_string().contains(&format!("{} (line", key.path)), "{refused}");
+                    assert!(refused.to_string().contains("is not supported in this version"), "{refused}");
+                }
+            }
+        }
+    }
+
+    // === printing ===
+
+    #[test]
+    fn the_printed_configuration_loads_to_the_same_and_holds_no_secret() {
+        for lines in [
+            "",
+            "passthrough = []",
+            "[cache]\nmax_exposure = \"1500ms\"\n[listen]\nallowed_origins = [\"https://a.example\"]",
+            "[[passthrough]]\nmethod = \"GET\"\npath = \"/a/{b}\"\nsignature = \"off\"\n[[passthrough]]\nmethod = \"PUT\"\npath = \"/a\"",
+        ] {
+            let text = if lines.starts_with('p') {
+                format!("{lines}\n{}", minimal())
+            } else {
+                format!("{}\n{lines}\n", minimal())
+            };
+            let first = accepted(&text);
+            let second = accepted(&first.effective);
+            assert_eq!(first.config, second.config, "{}", first.effective);
+            assert_eq!(first.effective, second.effective);
+            assert!(!first.effective.contains(CANARY));
+            assert!(first.effective.contains("\napi_key_env = \"K\"\n# upstream.api_key = \"[redacted]\" (env K)\n"));
+            assert!(!format!("{first:?}").contains(CANARY));
+        }
+    }
+
+    #[test]
+    fn a_secret_found_in_a_file_is_told_by_its_path() {
+        let text = minimal().replace("api_key_env = \"K\"", "api_key_file = \"/k\"");
+        let loaded = parse(&text, &around(&[("/k", " key-1 \n")])).expect("a configuration");
+        assert!(loaded.effective.contains("# upstream.api_key = \"[redacted]\" (file /k)\n"), "{}", loaded.effective);
+        assert_eq!(loaded.config.upstream.api_key.secret.expose(), "key-1");
+    }
+
+    // === environment ===
+
+    #[test]
+    fn a_variable_overrides_the_file() {
+        let entries = [
+            ("K", "key-1"),
+            ("OTK_GATEWAY__CACHE__MAX_EXPOSURE", "5s"),
+            ("OTK_GATEWAY__LISTEN__ALLOWED_HOSTS", "[\"gateway.example.ae\"]"),
+            ("OTK_GATEWAY__UPSTREAM__BASE_URL", "http://localhost:1"),
+            ("OTK_GATEWAY_PORT", "tcp://10.0.0.1:8080"),
+            ("OTK_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+        ];
+        let loaded = parse(&with("[cache]\nmax_exposure = \"1s\""), &around(&entries)).expect("a configuration");
+        assert_eq!(loaded.config.cache.max_exposure, Duration::from_secs(5));
+        assert_eq!(loaded.config.listen.hosts(), ["gateway.example.ae", "localhost"]);
+        assert_eq!(loaded.config.upstream.base_url, "http://localhost:1/");
+    }
+
+    #[test]
+    fn a_complaint_about_a_variable_names_it_and_never_its_value() {
+        let name = "OTK_GATEWAY__CACHE__MAX_EXPOSURE";
+        refused_once(&minimal(), &[(name, CANARY)], &format!("cache.max_exposure (environment variable {name})"));
+        refused_once(&minimal(), &[("OTK_GATEWAY__CAHCE__MAX_EXPOSURE", CANARY)], &format!("did you mean {name}?"));
+        refused_once(&minimal(), &[("OTK_GATEWAY__LISTEN__ALLOWED_HOSTS", CANARY)], "is no TOML array");
+        refused_once(&minimal(), &[("OTK_GATEWAY__UPSTREAM__API_KEY", CANARY)], "is a secret");
+    }
+
+    #[test]
+    fn a_number_of_threads_that_would_stop_the_runtime_is_refused() {
+        refused_once(&minimal(), &[("TOKIO_WORKER_THREADS", "many")], "environment variable TOKIO_WORKER_THREADS");
+        refused_once(&minimal(), &[("TOKIO_WORKER_THREADS", "0")], "runtime.worker_threads");
+        assert_eq!(warned(&with("[runtime]\nworker_threads = 2"), &[("TOKIO_WORKER_THREADS", "many")]), "");
+    }
+
+    // === complaints ===
+
+    #[test]
+    fn everything_that_is_wrong_is_told_in_one_run_in_the_order_of_the_file() {
+        let text = "[upstream]\nretries = -1\nmax_respons = \"1MiB\"\n[cache]\nmax_exposure = 30\n\n[listen]\naddress = \"0.0.0.0:80\"\n\
+                    tls_cert_file = \"x\"\n";
+        let complaints = refused(text, &[("OTK_GATEWAY__LOG__LEVEL", "loud")]);
+        let starts: Vec<_> = complaints.lines().map(|line| line.split(';').next().unwrap_or_default()).collect();
+        assert_eq!(
+            starts,
+            [
+                "upstream.retries (line 2): is less than 0",
+                "upstream.max_respons (line 3): is no known key",
+                "cache.max_exposure (line 5): is a number without a unit",
+                "listen.address (line 8): is not a loopback address, and these conditions are not met: listen.allow_remote = true",
+                "listen.tls_cert_file (line 9): is not supported in this version",
+                "log.level (environment variable OTK_GATEWAY__LOG__LEVEL): is none of the known words",
+                "upstream.base_url: is missing",
+                "upstream.api_key_file: is missing",
+                "signature.public_keys: holds no key",
+            ]
+        );
+    }
+
+    #[test]
+    fn exactly_one_api_key_and_a_usable_one() {
+        refused_once(&with("[upstream]\napi_key_file = \"/k\""), &[("/k", "x")], "exactly one");
+        refused_once(
+            &with(&format!("[upstream]\napi_key = \"{CANARY}\"")),
+            &[],
+            "upstream.api_key_file or upstream.api_key_env",
+        );
+        let unset = minimal().replace("\"K\"", "\"L\"");
+        refused_once(&unset, &[], "upstream.api_key_env (line 3): names an environment variable that is not set");
+        refused_once(&unset, &[("L", " \n")], "white space");
+        refused_once(&unset, &[("L", "canary-7f3a\nX: y")], "control character");
+        let file = minimal().replace("api_key_env = \"K\"", "api_key_file = \"/k\"");
+        refused_once(&file, &[], "names a file that does not exist");
+        refused_once(&file, &[("/k", "a\u{7}b")], "control character");
+    }
+
+    #[test]
+    fn published_keys_are_for_loopback_only() {
+        let sandbox = "03010D8AEAF4C76DF8E5680457759B0D5ECA967C8A8A0DA9C0CD79C7A6935E40D8";
+        for key in [VECTOR, sandbox] {
+            let text = minimal().replace(KEY, key);
+            refused_once(
+                &text,
+                &[],
+                "signature.public_keys (line 5): entry 1 is a key whose private half is published",
+            );
+            accepted(&text.replace("https://otk.example.ae", "http://127.0.0.1:8082"));
+            let file = minimal().replace(&format!("public_keys = [\"{KEY}\"]"), "public_key_files = [\"/p\"]");
+            refused_once(
+                &file,
+                &[("/p", &format!("{KEY}\n{key}\n"))],
+                "public_key_files (line 5): entry 1 is a key whose",
+            );
+        }
+    }
+
+    #[test]
+    fn public_keys_are_points_wherever_they_stand() {
+        refused_once(&minimal().replace(KEY, CANARY), &[], "signature.public_keys (line 5): entry 1 is not hex");
+        let file = minimal().replace(&format!("public_keys = [\"{KEY}\"]"), "public_key_files = [\"/p\", \"/q\"]");
+        let complaints = refused(&file, &[("/p", "# old\n\n02ff"), ("/q", " \n")]);
+        assert!(complaints.contains("entry 1 names a file whose line 3 is neither 33 bytes"), "{complaints}");
+        assert!(complaints.contains("entry 2 leads to nothing but white space"), "{complaints}");
+        refused_once(
+            &minimal().replace(&format!("\"{KEY}\""), ""),
+            &[],
+            "signature.public_keys (line 5): holds no key",
+        );
+        let both = with("[signature]\npublic_key_files = [\"/p\"]");
+        let loaded =
+            parse(&both, &around(&[("K", "x"), ("/p", &format!("# new\n{KEY}\r\n"))])).expect("a configuration");
+        assert_eq!(loaded.config.signature.keys().count(), 2);
+    }
+
+    #[test]
+    fn what_other_machines_can_reach_has_conditions() {
+        let remote = "[listen]\naddress = \"0.0.0.0:8080\"\n";
+        let complaints = refused(&with(remote), &[]);
+        for missing in [
+            "listen.allow_remote = true",
+            "client_token_file or listen.client_ca_file (not supported",
+            "listen.tls_cert_file (not supported",
+            "allow_plaintext = true",
+        ] {
+            assert!(complaints.contains(missing), "{complaints}");
+        }
+        let complaints = refused(&with(&format!("{remote}allow_remote = true\nallow_plaintext = true")), &[]);
+        assert!(!complaints.contains("allow_remote") && !complaints.contains("allow_plaintext"), "{complaints}");
+        refused_once(&with("[listen]\naddress = \"unix:/run/x.sock\""), &[], "not supported in this version");
+        accepted(&with("[admin]\naddress = \"0.0.0.0:9090\""));
+    }
+
+    #[test]
+    fn both_listeners_need_an_address_of_their_own() {
+        refused_once(&with("[admin]\naddress = \"127.0.0.1:8080\""), &[], "cannot be bound beside listen.address");
+        refused_once(&with("[admin]\naddress = \"0.0.0.0:8080\""), &[], "admin.address");
+        accepted(&with("[admin]\naddress = \"localhost:0\"\n[listen]\naddress = \"localhost:0\""));
+    }
+
+    #[test]
+    fn a_client_certificate_comes_with_its_key() {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let lines = "[upstream]\nclient_cert_file = \"/c\"";
+        refused_once(&with(lines), &[("/c", &pair.cert.pem())], "is given without upstream.client_key_file");
+        refused_once(&with("[upstream]\nca_file = \"/c\""), &[("/c", CANARY)], "upstream.ca_file (line 6)");
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let both = with(&format!("{lines}\nclient_key_file = \"/k\""));
+        let files = [("/c", pair.cert.pem()), ("/k", other.signing_key.serialize_pem())];
+        let files: Vec<_> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        refused_once(&both, &files, "upstream.client_cert_file (line 6): and upstream.client_key_file name files");
+    }
+
+    #[test]
+    fn passthrough_tables_are_whole_distinct_and_no_certificates() {
+        let text = format!(
+            "{}[[passthrough]]\nmethod = \"get\"\npath = \"/a\"\n[[passthrough]]\npath = \"/otk-service/v1/certificates/{{t}}\"\n\
+             [[passthrough]]\nmethod = \"GET\"\npath = \"/b/{{x}}\"\n[[passthrough]]\nmethod = \"GET\"\npath = \"/b/{{y}}\"\nsigned = true\n",
+            minimal()
+        );
+        let complaints = refused(&text, &[]);
+        let starts: Vec<_> = complaints.lines().map(|line| line.split([';', ',']).next().unwrap_or_default()).collect();
+        assert_eq!(
+            starts,
+            [
+                "passthrough.method (line 7): is none of the known words",
+                "passthrough.method (line 9): is missing",
+                "passthrough.path (line 10): could match a certificate path",
+                "passthrough.path (line 16): matches the same calls as an earlier one of the same method",
+                "passthrough.signed (line 17): is no known key",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_broken_file_is_told_as_far_as_it_can_be_read() {
+        let text = format!("[upstream]\nbase_url = \"{CANARY}\napi_key = {CANARY}\nretries = 99\n{CANARY}\n");
+        let complaints = refused(&text, &[]);
+        assert!(complaints.contains("TOML (line 2): syntax error at column"), "{complaints}");
+        assert!(complaints.contains("upstream.retries (line 4): is more than 10"), "{complaints}");
+        assert!(!complaints.contains("is missing"), "{complaints}");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_a_complaint() {
+        let surroundings = Surroundings::new([("", ""); 0], |path| match path.to_str() {
+            Some("/bytes") => Ok(vec![0xff]),
+            _ => Err(io::ErrorKind::PermissionDenied.into()),
+        });
+        for (path, wanted) in [("/x", "cannot be read (permission denied)"), ("/bytes", "is not UTF-8")] {
+            let refused = load(Path::new(path), &surroundings).map(|_| ()).expect_err("no file");
+            assert!(refused.to_string().contains(wanted), "{refused}");
+        }
+    }
+
+    // === warnings ===
+
+    #[test]
+    fn loose_settings_are_warned_about() {
+        for (lines, wanted) in [
+            ("[cache]\nmax_exposure = \"6m\"", "cache.max_exposure (line 2): is more than 5m"),
+            ("[cache]\nwithheld_ttl = \"2h\"", "cache.withheld_ttl"),
+            ("[signature]\nmax_age = \"11m\"", "signature.max_age"),
+            ("[signature]\nclock_skew = \"6m\"", "signature.clock_skew"),
+            ("[upstream]\nrequests_per_second = 25.5", "upstream.requests_per_second"),
+            ("[upstream]\nconnect_timeout = \"11s\"", "upstream.connect_timeout"),
+            ("[listen]\ndrain_delay = \"11s\"", "listen.drain_timeout"),
+            ("[listen]\nallowed_origins = [\"http://app.example:8000\", \"http://[::1]\"]", "listen.allowed_origins"),
+            ("[cache]\nimage_capacity = \"1MiB\"", "cache.image_capacity"),
+            ("[cache]\nmax_journeys = 4499", "cache.max_journeys"),
+        ] {
+            let warnings = warned(&with(lines), &[]);
+            assert!(warnings.contains(wanted), "{lines}: {warnings}");
+            assert_eq!(warnings.lines().count(), 1, "{warnings}");
+        }
+        assert_eq!(
+            warned(&with("[listen]\nallowed_origins = [\"http://[::1]:80\", \"http://localhost:3000\"]"), &[]),
+            ""
+        );
+    }
+
+    #[test]
+    fn customer_details_is_warned_about() {
+        let text =
+            format!("{}[[passthrough]]\nmethod = \"GET\"\npath = \"/otk-service/customer-details/{{t}}\"\n", minimal());
+        assert!(warned(&text, &[]).contains("passthrough.path (line 8): could match Customer Details"));
+    }
+
+    #[test]
+    fn proxy_variables_are_not_read_and_that_is_said() {
+        let warnings = warned(
+            &minimal(),
+            &[("https_proxy", CANARY), ("HTTP_PROXY", ""), ("All_Proxy", CANARY), ("NO_PROXY", "x")],
+        );
+        assert_eq!(warnings.lines().count(), 2, "{warnings}");
+        assert!(warnings.contains("environment variable https_proxy") && !warnings.contains(CANARY), "{warnings}");
+    }
+
+    #[test]
+    fn memory_that_the_cgroup_does_not_allow_is_warned_about() {
+        let needed = memory_needed(&accepted(&minimal()).config);
+        assert_eq!(needed, (256 << 20) + 32 * (7 << 20) + 40_000_000 + 20_000_000);
+        assert_eq!(warned(&minimal(), &[("/sys/fs/cgroup/memory.max", &needed.to_string())]), "");
+        let warnings = warned(&minimal(), &[("/sys/fs/cgroup/memory.max", "268435456\n")]);
+        assert!(warnings.contains("up to 538 MiB may be needed, the cgroup allows 256 MiB"), "{warnings}");
+    }
+
+    // === garbage ===
+
+    /// A file in which the canary stands wherever a value, a secret or a comment can.
+    fn planted() -> String {
+        format!(
+            "# {CANARY}\n[upstream]\nbase_url = \"https://{CANARY}@x\"\napi_key = \"{CANARY}\"\napi_key_env = '{CANARY}'\n\
+             retries = \"{CANARY}\"\n[signature]\npublic_keys = [\"{CANARY}\", \"\"\"{CANARY}\"\"\"]\nunknown = {{ a = \"{CANARY}\" }}\n\
+             [listen]\naddress = \"{CANARY}\"\nallowed_hosts = [\"{CANARY} \"]\n[[passthrough]]\nmethod = \"{CANARY}\"\npath = \"{CANARY}\"\n"
+        )
+    }
+
+    #[test]
+    fn a_planted_canary_is_never_echoed() {
+        refused(&planted(), &[]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+
+        #[test]
+        fn garbage_never_panics(text in "\\PC{0,200}", bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = parse(&text, &around(&[("OTK_GATEWAY__LISTEN__ALLOWED_HOSTS", &text.replace('\0', ""))]));
+            let surroundings = Surroundings::new([("", ""); 0], move |_| Ok(bytes.clone()));
+            let _ = load(Path::new("x"), &surroundings);
+        }
+
+        #[test]
+        fn toml_like_garbage_never_panics(text in "([a-c.=\\[\\]{}\"'#,0-9\\n -]|listen|cache|passthrough|address|\"\"\"){0,80}") {
+            let _ = parse(&text, &around(&[]));
+        }
+
+        #[test]
+        fn no_damage_makes_a_complaint_echo_a_value(
+            damage in proptest::collection::vec((any::<proptest::sample::Index>(), "[\"'=\\[\\]{}#\\n,.\\\\-]{0,2}", 0..6usize), 1..6),
+        ) {
+            let mut text = planted();
+            for (at, insert, cut) in damage {
+                // The canary itself stays whole: what is asserted is its absence.
+                let at = at.index(text.len());
+                let end = (at + cut).min(text.len());
+                let hits = |range: std::ops::Range<usize>| {
+                    text.match_indices(CANARY).any(|(start, _)| range.start < start + CANARY.len() && start < range.end.max(range.start + 1))
+                };
+                if !hits(at..end) {
+                    text.replace_range(at..end, &insert);
+                }
+            }
+            if let Err(refused) = parse(&text, &around(&[("OTK_GATEWAY__LOG__LEVEL", CANARY)])) {
+                let shown = refused.to_string();
+                prop_assert!(!shown.contains(CANARY), "{}\n{}", shown, text);
+            }
+        }
+    }
 }

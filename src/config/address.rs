@@ -29,6 +29,8 @@ pub enum UrlOf {
     Proxy,
     /// A collector: either scheme, a path allowed.
     Collector,
+    /// A gateway's admin listener: http, a path allowed.
+    Admin,
 }
 
 // === impl Address ===
@@ -175,7 +177,8 @@ pub fn parse_url(text: &str, of: UrlOf) -> Result<Uri, &'static str> {
         (UrlOf::Upstream | UrlOf::Collector, "http" | "https") => {}
         (UrlOf::Proxy, "http") if path.is_empty() => {}
         (UrlOf::Proxy, "http") => return Err("holds a path"),
-        (UrlOf::Proxy, _) => return Err("is not http"),
+        (UrlOf::Admin, "http") => {}
+        (UrlOf::Proxy | UrlOf::Admin, _) => return Err("is not http"),
         _ => return Err("is neither http nor https"),
     }
     let port = port.map(|port| format!(":{port}")).unwrap_or_default();

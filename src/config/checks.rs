@@ -3,15 +3,15 @@
 //! Never: complains twice about one mistake. A check that needs a key which is faulty already keeps quiet.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use super::address::{self, Address};
 use super::complaint::{Complaint, Place};
 use super::environment::Surroundings;
 use super::keys;
-use super::secret::{self, Pem, PemKind, Secret, Source, Unusable};
+use super::secret::{self, Pem, Secret, Source, Unusable};
 use super::settings::Settings;
 use super::{ApiKey, pattern, public_key};
+use crate::upstream::tls;
 
 /// Whether a listener may be a Unix socket in this version.
 const UNIX_IS_SUPPORTED: bool = false;
@@ -65,13 +65,12 @@ pub fn found(settings: &Settings, surroundings: &Surroundings, complaints: &mut 
     let api_key = reader.api_key();
     let file_keys = reader.file_keys();
     reader.published_keys(&file_keys);
-    Found {
-        api_key,
-        file_keys: file_keys.into_iter().map(|(key, _)| key).collect(),
-        ca: reader.pem("upstream.ca_file", PemKind::Certificates),
-        client_cert: reader.pem("upstream.client_cert_file", PemKind::Certificates),
-        client_key: reader.pem("upstream.client_key_file", PemKind::PrivateKey),
-    }
+    let ca = reader.pem("upstream.ca_file");
+    let client_cert = reader.pem("upstream.client_cert_file");
+    let client_key = reader.pem("upstream.client_key_file");
+    reader.tls(ca.as_ref(), client_cert.as_ref().zip(client_key.as_ref()));
+    let file_keys = file_keys.into_iter().map(|(key, _)| key).collect();
+    Found { api_key, file_keys, ca, client_cert, client_key }
 }
 
 fn pairs(settings: &Settings) -> Vec<Complaint> {
@@ -223,18 +222,35 @@ impl Reader<'_> {
         }
     }
 
-    fn pem(&mut self, key: &str, kind: PemKind) -> Option<Pem> {
-        let path: &Path = self.settings.path(key)?;
-        match Pem::read(path, kind, self.surroundings) {
+    fn pem(&mut self, key: &str) -> Option<Pem> {
+        let path = self.settings.path(key)?;
+        match Pem::read(path, self.surroundings) {
             Ok(pem) => Some(pem),
             Err(why) => {
-                let accepted = match kind {
-                    PemKind::Certificates => "a PEM file of certificates",
-                    PemKind::PrivateKey => "a PEM file with a private key that has no password",
-                };
-                self.unusable(key, why, accepted);
+                self.unusable(key, why, "a PEM file");
                 None
             }
+        }
+    }
+
+    /// The room that calls upstream says whether it can use them; authorities and our own certificate are asked apart, so
+    /// that both are told.
+    fn tls(&mut self, ca: Option<&Pem>, client: Option<(&Pem, &Pem)>) {
+        let bytes = |pem: &Pem| pem.bytes.clone();
+        let ca = tls::Material { ca: ca.map(bytes), client: None };
+        let client = tls::Material { ca: None, client: client.map(|(chain, key)| (bytes(chain), bytes(key))) };
+        for unusable in [ca, client].iter().filter_map(|material| tls::config(material).err()) {
+            let (key, wrong, accepted) = match unusable {
+                tls::Unusable::Ca => {
+                    ("upstream.ca_file", "names a file without usable certificates", "certificates, PEM")
+                }
+                tls::Unusable::Client => (
+                    "upstream.client_cert_file",
+                    "and upstream.client_key_file name files that cannot be used together",
+                    "a certificate chain and its private key without a password, PEM",
+                ),
+            };
+            self.complaints.push(Complaint::new(key, self.settings.place(key), wrong, accepted));
         }
     }
 

@@ -5,13 +5,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
+
+/// How a whole file is read.
+type Read = dyn Fn(&Path) -> io::Result<Vec<u8>> + Send + Sync;
 
 /// Variables and files, as they were or as a test says.
 pub struct Surroundings {
     variables: BTreeMap<OsString, OsString>,
-    read: Box<dyn Fn(&Path) -> io::Result<Vec<u8>> + Send + Sync>,
+    read: Box<Read>,
 }
 
 /// No file of ours is larger; a path that names a device must not fill the memory.
@@ -83,6 +86,7 @@ impl Surroundings {
 }
 
 fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    use std::io::Read as _;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_FILE {

@@ -1,28 +1,19 @@
-//! Passthrough paths: which are well formed, and which must never be listed.
+//! Passthrough paths that must not be listed, and those that `check` warns about.
 //!
-//! Never: matches a request; that is the router's work. Here a pattern is only held against the two paths that carry a
-//! certificate. Letters of either case count as equal in that comparison although the router compares bytes: the upstream
-//! may not, and then `/OTK-Service/...` would be a way around the release rules.
+//! Never: matches a request; the router does, and it also says what is well formed. Here a pattern is held against the paths
+//! that carry a certificate and everything below them, more strictly than the router holds it: what stands below a
+//! certificate today answers 404, and nobody knows what it answers tomorrow. Letters of either case count as equal although
+//! the router compares bytes: the upstream may not, and `/OTK-Service/...` would be a way around the release rules.
+
+use crate::proxy::pattern::Pattern;
 
 /// Why this is no pattern, if it is none.
-pub fn fault(path: &str) -> Option<&'static str> {
-    let Some(rest) = path.strip_prefix('/') else {
-        return Some("does not begin with /");
-    };
-    let mut segments = rest.split('/').peekable();
-    while let Some(segment) = segments.next() {
-        let is_last = segments.peek().is_none();
-        match segment {
-            "" if is_last => {} // a trailing slash, or the root
-            "" => return Some("holds //"),
-            "." | ".." => return Some("holds a dot segment"),
-            _ if name(segment).is_some_and(is_name) => {}
-            _ if !segment.bytes().all(is_literal) => return Some("holds a character that is not passed through"),
-            _ => {}
-        }
+pub fn fault(path: &str) -> Option<String> {
+    if let Err(why) = Pattern::parse(path) {
+        return Some(format!("is not well formed ({why})"));
     }
     if could_match(path, &["otk-service", "v1", "certificates", ANY], Tail::Open) {
-        return Some("could match a certificate path, which is not passed through but governed by the release rules");
+        return Some("could match a certificate path, which the release rules govern".to_owned());
     }
     None
 }
@@ -35,7 +26,7 @@ pub fn is_customer_details(path: &str) -> bool {
 
 /// The pattern with its names taken out: two of one shape match the same paths.
 pub fn shape(path: &str) -> String {
-    let plain = |segment| if name(segment).is_some() { ANY } else { segment };
+    let plain = |segment| if is_any(segment) { ANY } else { segment };
     path.split('/').map(plain).collect::<Vec<_>>().join("/")
 }
 
@@ -55,23 +46,13 @@ fn could_match(path: &str, wanted: &[&str], tail: Tail) -> bool {
         Tail::Open => segments.len() >= wanted.len(),
         Tail::Closed => segments.len() == wanted.len(),
     };
-    let meets = |(segment, wanted): (&&str, &&str)| {
-        *wanted == ANY || name(segment).is_some() || segment.eq_ignore_ascii_case(wanted)
-    };
+    let meets =
+        |(segment, wanted): (&&str, &&str)| *wanted == ANY || is_any(segment) || segment.eq_ignore_ascii_case(wanted);
     fits && segments.iter().zip(wanted).all(meets)
 }
 
-fn name(segment: &str) -> Option<&str> {
-    segment.strip_prefix('{')?.strip_suffix('}')
-}
-
-fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-/// What RFC 3986 allows in a segment, less `%` and `;`, which the gateway refuses in any path.
-fn is_literal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@".contains(&byte)
+fn is_any(segment: &str) -> bool {
+    segment.starts_with('{') && segment.ends_with('}')
 }
 
 #[cfg(test)]

@@ -77,7 +77,7 @@ impl Raw {
                 }
                 message => {
                     let wrong = format!("syntax error at column {}: {message}", lines.column(text, span.start));
-                    Complaint::new("TOML", Place::Line(line), wrong, "TOML 1.0")
+                    Complaint::new("TOML", Place::Line(line), wrong, "valid TOML")
                 }
             });
         }
@@ -188,9 +188,10 @@ impl Reader<'_> {
 }
 
 fn unknown_section(name: &str) -> Complaint {
-    let nearest = nearest(name, SECTIONS.iter().copied()).map(|section| format!("[{section}]"));
-    let misplaced = || KEYS.iter().find(|key| key.name() == name).map(|key| key.path.to_owned());
-    let wrong = did_you_mean("is no known section", nearest.or_else(misplaced));
+    let sections = || SECTIONS.iter().copied();
+    let slip = near(name, sections()).map(|section| format!("[{section}]"));
+    let far = || nearest(name, sections()).map(|(_, section)| format!("[{section}]"));
+    let wrong = did_you_mean("is no known section", slip.or_else(|| misplaced(name)).or_else(far));
     Complaint::new(shown(name), Place::Nowhere, wrong, SECTIONS.join(", "))
 }
 
@@ -199,10 +200,16 @@ fn unknown_key(section: &str, name: &str) -> Complaint {
     if let Some(wanted) = secret_leads(section, name) {
         return Complaint::new(key, Place::Nowhere, "is a secret and does not belong in this file", wanted);
     }
-    let near = nearest(name, keys::of_section(section).map(Key::name)).map(|name| format!("{section}.{name}"));
-    let misplaced = || KEYS.iter().find(|key| key.name() == name).map(|key| key.path.to_owned());
-    let names: Vec<_> = keys::of_section(section).map(Key::name).collect();
-    Complaint::new(key, Place::Nowhere, did_you_mean("is no known key", near.or_else(misplaced)), names.join(", "))
+    let names = || keys::of_section(section).map(Key::name);
+    let slip = near(name, names()).map(|name| format!("{section}.{name}"));
+    let far = || nearest(name, names()).map(|(_, name)| format!("{section}.{name}"));
+    let wrong = did_you_mean("is no known key", slip.or_else(|| misplaced(name)).or_else(far));
+    Complaint::new(key, Place::Nowhere, wrong, names().collect::<Vec<_>>().join(", "))
+}
+
+/// The key of this name in another section.
+fn misplaced(name: &str) -> Option<String> {
+    KEYS.iter().find(|key| key.name() == name).map(|key| key.path.to_owned())
 }
 
 fn unknown_variable(name: &str) -> Complaint {
@@ -217,9 +224,9 @@ fn unknown_variable(name: &str) -> Complaint {
         return Complaint::new(shown_name, place, "is a secret and no key", wanted);
     }
     let paths = KEYS.iter().filter(|key| key.section() != PASSTHROUGH).map(|key| key.path);
-    let nearest = nearest(&lower.replacen("__", ".", 1), paths).and_then(keys::find).and_then(Key::variable);
-    let accepted = "OTK_GATEWAY__SECTION__KEY of a key of the file";
-    Complaint::new(shown_name, place, did_you_mean("names no known key", nearest), accepted)
+    let (_, path) = nearest(&lower.replacen("__", ".", 1), paths).unwrap_or_default();
+    let wrong = did_you_mean("names no known key", keys::find(path).and_then(Key::variable));
+    Complaint::new(shown_name, place, wrong, "OTK_GATEWAY__SECTION__KEY of a key of the file")
 }
 
 /// The keys that lead to the secret of this name, if it is one.
@@ -233,19 +240,19 @@ fn did_you_mean(wrong: &str, nearest: Option<String>) -> String {
     nearest.map_or(wrong.to_owned(), |nearest| format!("{wrong}; did you mean {nearest}?"))
 }
 
-/// The known name that is a slip of the finger away, if any. Long names are not compared: it would cost, and they are no slip.
-fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+/// The known name that is a slip of the finger away, if any.
+fn near<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
+    let allowed = (name.len() / 3).max(1);
+    nearest(name, known).filter(|(distance, _)| *distance <= allowed).map(|(_, known)| known)
+}
+
+/// The nearest known name, however far. Long names are not compared: it would cost, and they are no slip.
+fn nearest<'k>(name: &str, known: impl Iterator<Item = &'k str>) -> Option<(usize, &'k str)> {
     if name.len() > MAX_NAME {
         return None;
     }
     let name = name.to_ascii_lowercase().replace('-', "_");
-    let distance = |known: &str| strsim::osa_distance(&name, &known.to_ascii_lowercase());
-    let allowed = (name.len() / 3).max(1);
-    known
-        .map(|known| (distance(known), known))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, known)| known)
+    known.map(|known| (strsim::osa_distance(&name, known), known)).min_by_key(|(distance, _)| *distance)
 }
 
 /// A name as it may be shown: only what looks like one.
@@ -296,12 +303,15 @@ mod tests {
     #[test]
     fn an_unknown_name_is_told_its_nearest_neighbour() {
         assert_eq!(
-            complaints("[cahce]\n[cache]\nmax_expsure = 1\nmax_age = 2\nwhatever = 3\n[upstream]\nbase-url = 4\n", &[]),
+            complaints(
+                "[cahce]\n[cache]\nmax_expsure = 1\nmax_age = 2\nnot_found = 3\n[upstream]\nbase-url = 4\n",
+                &[]
+            ),
             [
                 "cahce (line 1): is no known section; did you mean [cache]?",
                 "cache.max_expsure (line 3): is no known key; did you mean cache.max_exposure?",
                 "cache.max_age (line 4): is no known key; did you mean signature.max_age?",
-                "cache.whatever (line 5): is no known key",
+                "cache.not_found (line 5): is no known key; did you mean cache.not_found_ttl?",
                 "upstream.base-url (line 7): is no known key; did you mean upstream.base_url?",
             ]
         );
@@ -311,12 +321,12 @@ mod tests {
                 &[
                     ("OTK_GATEWAY__CACHE__MAX_EXPSURE", "x"),
                     ("OTK_GATEWAY_PORT", "tcp://10.0.0.1:80"),
-                    ("OTK_GATEWAY__X", "")
+                    ("OTK_GATEWAY__LOGLEVEL", "")
                 ]
             ),
             [
                 "environment variable OTK_GATEWAY__CACHE__MAX_EXPSURE: names no known key; did you mean OTK_GATEWAY__CACHE__MAX_EXPOSURE?",
-                "environment variable OTK_GATEWAY__X: names no known key",
+                "environment variable OTK_GATEWAY__LOGLEVEL: names no known key; did you mean OTK_GATEWAY__LOG__LEVEL?",
             ]
         );
     }
@@ -360,7 +370,7 @@ mod tests {
             complaints("[upstream]\napi_key = \"canary\n[cache]\nmax_journeys = -\n", &[]),
             [
                 "TOML (line 2): syntax error at column 18: invalid basic string, expected `\"`",
-                "TOML (line 4): syntax error at column 17: x",
+                "TOML (line 4): syntax error at column 16: string values must be quoted, expected literal string",
             ]
         );
     }

@@ -36,28 +36,19 @@ pub enum Unusable {
     NotText,
     /// A control character inside; a header could not carry it.
     ControlCharacter,
+    /// A character that is not ASCII inside; a header could not carry it either.
+    NotAscii,
     /// Line so and so is no public key.
     NoKey(usize, public_key::Misread),
-    /// No PEM section of the wanted kind.
-    NoPem,
 }
 
-/// A PEM file that was found to hold what it should. `Debug` shows the path only.
+/// A PEM file and what it holds, which may be a private key: `Debug` shows the path only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pem {
     /// The file, which may change.
     pub path: PathBuf,
     /// What it held.
     pub bytes: Vec<u8>,
-}
-
-/// What a PEM file is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PemKind {
-    /// At least one certificate.
-    Certificates,
-    /// A private key.
-    PrivateKey,
 }
 
 impl Secret {
@@ -81,6 +72,9 @@ impl Secret {
         if text.contains(char::is_control) {
             return Err(Unusable::ControlCharacter);
         }
+        if !text.is_ascii() {
+            return Err(Unusable::NotAscii);
+        }
         Ok(Self(text.to_owned()))
     }
 
@@ -97,22 +91,11 @@ impl fmt::Debug for Secret {
 }
 
 impl Pem {
-    /// Reads a PEM file and makes sure that it holds what it is for.
-    pub fn read(path: &Path, kind: PemKind, surroundings: &Surroundings) -> Result<Self, Unusable> {
-        use rustls::pki_types::pem::PemObject;
-        use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    /// Reads a PEM file. What it must hold is judged where it is used.
+    pub fn read(path: &Path, surroundings: &Surroundings) -> Result<Self, Unusable> {
         let bytes = read(path, surroundings)?;
-        if bytes.trim_ascii().is_empty() {
-            return Err(Unusable::Empty);
-        }
-        let is_whole = match kind {
-            PemKind::Certificates => {
-                let mut certificates = CertificateDer::pem_slice_iter(&bytes).peekable();
-                certificates.peek().is_some() && certificates.all(|one| one.is_ok())
-            }
-            PemKind::PrivateKey => PrivateKeyDer::from_pem_slice(&bytes).is_ok(),
-        };
-        is_whole.then(|| Self { path: path.to_owned(), bytes }).ok_or(Unusable::NoPem)
+        let is_empty = bytes.trim_ascii().is_empty();
+        if is_empty { Err(Unusable::Empty) } else { Ok(Self { path: path.to_owned(), bytes }) }
     }
 }
 
@@ -149,13 +132,14 @@ impl fmt::Display for Source {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreadable(io::ErrorKind::NotFound) => f.write_str("names a file that does not exist"),
             Self::Unreadable(kind) => write!(f, "names a file that cannot be read ({kind})"),
             Self::NotSet => f.write_str("names an environment variable that is not set"),
             Self::Empty => f.write_str("leads to nothing but white space"),
             Self::NotText => f.write_str("leads to something that is not UTF-8"),
             Self::ControlCharacter => f.write_str("leads to a secret with a control character inside"),
+            Self::NotAscii => f.write_str("leads to a secret with a character inside that is not ASCII"),
             Self::NoKey(line, why) => write!(f, "names a file whose line {line} {}", why.as_str()),
-            Self::NoPem => f.write_str("names a file without the PEM section it should hold"),
         }
     }
 }
@@ -174,6 +158,7 @@ mod tests {
         assert_eq!(read(b"a\nb"), Err(Unusable::ControlCharacter));
         assert_eq!(read(b"a\0b"), Err(Unusable::ControlCharacter));
         assert_eq!(read(b"\xff\xfe"), Err(Unusable::NotText));
+        assert_eq!(read("\u{feff}key-1".as_bytes()), Err(Unusable::NotAscii));
     }
 
     #[test]
@@ -182,22 +167,5 @@ mod tests {
         assert_eq!(format!("{secret:?}"), "Secret([redacted])");
         let pem = Pem { path: "/a.pem".into(), bytes: b"key-1".to_vec() };
         assert_eq!(format!("{pem:?}"), "Pem(/a.pem)");
-    }
-
-    #[test]
-    fn a_pem_file_holds_what_it_is_for() {
-        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
-        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-        let check = |text: &str, kind| {
-            let text = text.to_owned();
-            let files = Surroundings::new([("", ""); 0], move |_| Ok(text.clone().into_bytes()));
-            Pem::read(Path::new("x"), kind, &files).map(|_| ())
-        };
-        assert_eq!(check(&certificate, PemKind::Certificates), Ok(()));
-        assert_eq!(check(&key, PemKind::PrivateKey), Ok(()));
-        assert_eq!(check(&certificate, PemKind::PrivateKey), Err(Unusable::NoPem));
-        assert_eq!(check(&key, PemKind::Certificates), Err(Unusable::NoPem));
-        assert_eq!(check("no PEM", PemKind::Certificates), Err(Unusable::NoPem));
-        assert_eq!(check(" \n", PemKind::Certificates), Err(Unusable::Empty));
     }
 }

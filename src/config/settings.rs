@@ -23,18 +23,13 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads what was given for these rows. `absent` is the place of a complaint about a required key that was not given.
-    pub fn read(
-        rows: impl Iterator<Item = &'static Key>,
-        given: &[Given],
-        absent: &Place,
-        complaints: &mut Vec<Complaint>,
-    ) -> Self {
+    /// Reads what was given for these rows.
+    pub fn read(rows: impl Iterator<Item = &'static Key>, given: &[Given], complaints: &mut Vec<Complaint>) -> Self {
         let mut settings = Self { meant: BTreeMap::new(), places: BTreeMap::new(), faulty: BTreeSet::new() };
         for key in rows {
             match given.iter().find(|given| given.key.path == key.path) {
                 Some(given) => settings.take(given, complaints),
-                None => settings.preset(key, absent, complaints),
+                None => settings.preset(key),
             }
         }
         settings
@@ -63,18 +58,18 @@ impl Settings {
         }
     }
 
-    fn preset(&mut self, key: &'static Key, absent: &Place, complaints: &mut Vec<Complaint>) {
-        match key.preset {
-            Preset::Is(text) if key.is_supported => {
-                let setting = key.kind.read(&Value::from_variable(text, key));
-                self.meant.insert(key.path, setting.expect("a test reads every preset of the table"));
-            }
-            Preset::Required => {
-                self.faulty.insert(key.path);
-                complaints.push(Complaint::new(key.path, absent.clone(), "is missing", key.kind.accepted()));
-            }
-            Preset::Is(_) | Preset::Unset => {}
+    fn preset(&mut self, key: &'static Key) {
+        if let (Preset::Is(text), true) = (key.preset, key.is_supported) {
+            let setting = key.kind.read(&Value::from_variable(text, key));
+            self.meant.insert(key.path, setting.expect("a test reads every preset of the table"));
         }
+    }
+
+    /// The required ones of these rows that were not given; `place` is where they should have been.
+    pub fn absent(&self, rows: impl Iterator<Item = &'static Key>, place: &Place) -> Vec<Complaint> {
+        rows.filter(|key| key.preset == Preset::Required && !self.is_given(key.path))
+            .map(|key| Complaint::new(key.path, place.clone(), "is missing", key.kind.accepted()))
+            .collect()
     }
 
     /// What this key means.

@@ -58,7 +58,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Result<u64, Misread> {
 }
 
 fn show(amount: u64, units: &[(&str, u64)]) -> String {
-    let fits = |(_, worth): &&(&str, u64)| amount > 0 && amount % worth == 0;
+    let fits = |(_, worth): &&(&str, u64)| amount > 0 && amount.is_multiple_of(*worth);
     match units.iter().find(fits) {
         Some((name, worth)) => format!("{}{name}", amount / worth),
         None => format!("{amount}{}", units.last().map_or("", |(name, _)| name)),

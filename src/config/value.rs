@@ -184,7 +184,7 @@ impl Kind {
             Self::Collector => Ok(address::parse_url(text, UrlOf::Collector).map(Setting::Url)?),
             Self::Variable => variable(text).map(Setting::Text),
             Self::Pattern => match pattern::fault(text) {
-                Some(why) => Err(why.to_owned()),
+                Some(why) => Err(why),
                 None => Ok(Setting::Text(text.to_owned())),
             },
             _ => path(text).map(|path| Setting::Path(path.into())),
