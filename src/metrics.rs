@@ -222,7 +222,7 @@ impl Metrics {
         self.confirmation_age.observe(age);
     }
 
-    /// A certificate was withheld because it is revoked or expired.
+    /// A certificate was asked for and withheld, for whatever reason.
     pub fn withheld(&self, reason: Reason) {
         self.withheld[reason as usize].fetch_add(1, Relaxed);
     }
@@ -310,7 +310,7 @@ impl Metrics {
         );
         page.counters(
             "otk_gateway_withheld_total",
-            "Certificates withheld as revoked or expired.",
+            "Certificates asked for and withheld.",
             "reason",
             words(Reason::ALL),
             &self.withheld,

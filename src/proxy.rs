@@ -160,9 +160,8 @@ impl Proxy {
         story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
         let told = self.gateway.certificate(token, anew).await;
-        let cache = told.cache;
         let answered = respond::certificate(told, face, &parts.headers)
-            .map_err(|refusal| refusal.with_header(respond::CACHE_STATUS, respond::cache_status(cache, false)))?;
+            .inspect_err(|refusal| self.metrics.withheld(refusal.reason()))?;
         match answered.kind {
             Kind::Released(representation, age) => self.metrics.released(representation, age),
             Kind::Withheld(reason) => {

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::TRANSFER_ENCODING;
 use http::{Request, Response, Version};
 use http_body::Body;
 use hyper::body::Incoming;
@@ -205,8 +206,13 @@ where
     let limits = Limits { header: settings.header_timeout, write: settings.write_timeout, idle: settings.idle_timeout };
     let patience = Patience::new(limits);
     let io = TokioIo::new(Timed::new(stream, patience.clone()));
-    let service = service_fn(|request: Request<Incoming>| {
-        let under_way = patience.request(request.version() == Version::HTTP_2);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let is_h2 = request.version() == Version::HTTP_2;
+        let is_chunked = !is_h2 && request.headers().contains_key(TRANSFER_ENCODING);
+        let (under_way, is_double) = patience.request(is_h2, |head| is_chunked && strict::is_doubly_framed(head));
+        if is_double {
+            request.extensions_mut().insert(strict::DoublyFramed);
+        }
         let answer = handler(request, peer);
         async move { Ok::<_, Infallible>(answer.await.map(|body| Watched::new(body, under_way))) }
     });

@@ -74,11 +74,7 @@ pub async fn pass(call: Call<'_>, mode: Mode, upstream: &Upstream, keys: &Keys) 
 
 /// What becomes of an error of the upstream's room.
 pub fn refusal(error: &upstream::Error) -> Refusal {
-    let refusal = Refusal::of(error.reason());
-    match error.retry_after() {
-        Some(wait) => refusal.retry_after(wait),
-        None => refusal,
-    }
+    Refusal::of(error.reason()).retry_after(error.retry_after())
 }
 
 /// Statuses that mean the gateway and not its caller.

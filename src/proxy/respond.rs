@@ -55,19 +55,18 @@ pub fn certificate(told: Told, face: Face, request: &HeaderMap) -> Result<Answer
     match (told.outcome, face) {
         (Outcome::Release(permit), face) => Ok(released(permit, cache, face, request)),
         (Outcome::Withhold(withheld), Face::Json) => Ok(withheld_json(&withheld, cache)),
-        (Outcome::Withhold(withheld), Face::Image) => Err(Refusal::of(reason_of(withheld.status))),
+        (Outcome::Withhold(withheld), Face::Image) => Err(gone(&withheld, cache)),
         (Outcome::Decline(body), Face::Json) => Ok(passed(StatusCode::OK, body, cache)),
-        (Outcome::Decline(_), Face::Image) => Err(Refusal::of(Reason::UpstreamError)),
+        (Outcome::Decline(_), Face::Image) => {
+            Err(Refusal::of(Reason::UpstreamError).with_header(CACHE_STATUS, cache_status(cache, false)))
+        }
         (Outcome::Pass(ClientError { status, body }), _) => {
             let status = StatusCode::from_u16(status).expect("a client error is between 400 and 499");
             Ok(passed(status, body, cache))
         }
         (Outcome::Refuse(refusal), _) => {
-            let refused = Refusal::of(refusal.reason);
-            Err(match refusal.retry_after {
-                Some(wait) => refused.retry_after(wait),
-                None => refused,
-            })
+            let refused = Refusal::of(refusal.reason).retry_after(refusal.retry_after);
+            Err(refused.with_header(CACHE_STATUS, cache_status(cache, false)))
         }
     }
 }
@@ -147,6 +146,14 @@ fn withheld_json(withheld: &Withheld, cache: CacheUse) -> Answered {
         headers.insert(WITHHELD, HeaderValue::from_static(word));
     }
     Answered { response, kind: Kind::Withheld(reason_of(withheld.status)) }
+}
+
+/// There is no image to show any more; the error says so, and how fresh the news is.
+fn gone(withheld: &Withheld, cache: CacheUse) -> Refusal {
+    Refusal::of(reason_of(withheld.status))
+        .with_header(AGE, HeaderValue::from(withheld.age.as_secs()))
+        .with_header(CACHE_STATUS, cache_status(cache, true))
+        .with_header(STATUS, HeaderValue::from_static(withheld.status.as_str()))
 }
 
 fn passed(status: StatusCode, body: Bytes, cache: CacheUse) -> Answered {

@@ -40,6 +40,8 @@ struct Shared {
 
 struct State {
     phase: Phase,
+    /// What came since nothing was under way: a head, and perhaps some of what follows it.
+    head: Vec<u8>,
     stuck_since: Option<Instant>,
 }
 
@@ -56,7 +58,8 @@ enum Phase {
 impl Patience {
     /// A connection that was accepted just now.
     pub fn new(limits: Limits) -> Self {
-        let state = State { phase: Phase::Head { until: Instant::now() + limits.header }, stuck_since: None };
+        let phase = Phase::Head { until: Instant::now() + limits.header };
+        let state = State { phase, head: Vec::new(), stuck_since: None };
         Self(Arc::new(Shared { limits, state: Mutex::new(state) }))
     }
 
@@ -73,12 +76,16 @@ impl Patience {
         }
     }
 
-    /// A head is complete; the request is under way until the guard is dropped.
-    pub fn request(&self, is_h2: bool) -> UnderWay {
+    /// A head is complete; the request is under way until the guard is dropped. `look` sees the bytes of the head, unless
+    /// another request was under way when they came.
+    pub fn request<R>(&self, is_h2: bool, look: impl FnOnce(&[u8]) -> R) -> (UnderWay, R) {
         let mut state = self.state();
         let requests = if let Phase::Busy { requests, .. } = state.phase { requests } else { 0 };
         state.phase = Phase::Busy { requests: requests + 1, is_h2 };
-        UnderWay(self.clone())
+        let seen = look(&state.head);
+        state.head.clear();
+        drop(state);
+        (UnderWay(self.clone()), seen)
     }
 
     fn ended(&self) {
@@ -91,10 +98,14 @@ impl Patience {
     }
 
     /// Bytes came: on an idle connection, the beginning of a head (HTTP/2 has pings and settings, too).
-    fn came(&self) {
+    fn came(&self, bytes: &[u8]) {
         let mut state = self.state();
         if let Phase::Idle { is_h2: false, .. } = state.phase {
             state.phase = Phase::Head { until: Instant::now() + self.0.limits.header };
+        }
+        if let Phase::Head { .. } = state.phase {
+            let room = MAX_SEEN.saturating_sub(state.head.len()).min(bytes.len());
+            state.head.extend_from_slice(&bytes[..room]);
         }
     }
 
@@ -175,7 +186,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Timed<T> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() && buf.filled().len() > before {
-            self.patience.came();
+            self.patience.came(&buf.filled()[before..]);
         }
         polled
     }
@@ -211,6 +222,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Timed<T> {
     }
 }
 
+/// More of a head than this is not kept for a second look; such a chunked request is refused.
+const MAX_SEEN: usize = 64 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,6 +233,10 @@ mod tests {
 
     const LIMITS: Limits =
         Limits { header: Duration::from_secs(10), write: Duration::from_secs(30), idle: Duration::from_secs(75) };
+
+    fn begin(patience: &Patience, is_h2: bool) -> UnderWay {
+        patience.request(is_h2, |_| ()).0
+    }
 
     async fn is_lost_within(patience: &Patience, seconds: u64) -> bool {
         timeout(Duration::from_secs(seconds), patience.lost()).await.is_ok()
@@ -232,14 +250,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_request_may_take_as_long_as_it_likes() {
         let patience = Patience::new(LIMITS);
-        let _under_way = patience.request(false);
+        let _under_way = begin(&patience, false);
         assert!(!is_lost_within(&patience, 1000).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_connection_lives_longer_than_a_head_may_take() {
         let patience = Patience::new(LIMITS);
-        drop(patience.request(false));
+        drop(begin(&patience, false));
         assert!(!is_lost_within(&patience, 74).await);
         assert!(is_lost_within(&patience, 2).await);
     }
@@ -249,7 +267,7 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(64);
         let patience = Patience::new(LIMITS);
         let mut server = Timed::new(server, patience.clone());
-        drop(patience.request(false));
+        drop(begin(&patience, false));
         tokio::time::sleep(Duration::from_secs(60)).await;
         client.write_all(b"G").await.expect("a pipe");
         server.read_u8().await.expect("a pipe");
@@ -260,7 +278,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_requests_on_one_connection_are_both_waited_for() {
         let patience = Patience::new(LIMITS);
-        let (first, second) = (patience.request(true), patience.request(true));
+        let (first, second) = (begin(&patience, true), begin(&patience, true));
         drop(first);
         assert!(!is_lost_within(&patience, 1000).await);
         drop(second);
@@ -272,7 +290,7 @@ mod tests {
         let (_client, server) = tokio::io::duplex(4);
         let patience = Patience::new(LIMITS);
         let mut server = Timed::new(server, patience.clone());
-        let _under_way = patience.request(false);
+        let _under_way = begin(&patience, false);
         let writing = server.write_all(b"more than fits");
         let (lost, _) = tokio::join!(is_lost_within(&patience, 31), timeout(Duration::from_secs(31), writing));
         assert!(lost);

@@ -138,10 +138,7 @@ async fn http2_by_prior_knowledge_serves_the_same() {
     let uri = format!("http://localhost{}", image_path(1));
     let request = http::Request::get(uri).body(http_body_util::Empty::<bytes::Bytes>::new()).expect("a request");
     let response = sender.send_request(request).await.expect("an answer");
-    assert_eq!(
-        (response.status().as_u16(), response.headers()["via"].to_str().expect("text")),
-        (200, "2.0 otk-gateway")
-    );
+    assert_eq!((response.status().as_u16(), response.headers()["via"].to_str().expect("text")), (200, "2 otk-gateway"));
     let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("whole").to_bytes();
     assert!(body.starts_with(&[0xff, 0xd8, 0xff]));
 }

@@ -193,7 +193,7 @@ async fn framing_and_size() {
 async fn what_is_not_genuine_changes_nothing_that_is_held() {
     let server = httpmock::MockServer::start_async().await;
     let good = server.mock_async(|_, then| drop(then.status(200).body(sign(answer("ACTIVE", NOON))))).await;
-    let gateway = gateway(&server.base_url(), &authority::public_key(), "upstream.retries = 0").await;
+    let gateway = gateway(&server.base_url(), &authority::public_key(), "upstream.requests_per_second = 1000").await;
     assert_eq!(gateway.get(&image_path(1)).await.status, 200);
     good.delete_async().await;
     for bad in [
@@ -231,9 +231,56 @@ async fn another_person_and_another_journeys_answer_are_refused_until_forgotten(
     gateway.admin("POST", "/purge", &purge(false)).await;
     assert_eq!(gateway.get(&image_path(1)).await.code(), "IDENTITY-MISMATCH", "marks outlive a purge");
     gateway.admin("POST", "/purge", &purge(true)).await;
-    assert_eq!(
-        gateway.get(&image_path(1)).await.code(),
-        "ETAG-CONFLICT",
-        "the ETag is another person's, with the same bytes or not"
-    );
+    assert_eq!(gateway.get(&image_path(1)).await.status, 200, "forgotten: the journey begins anew");
+}
+
+#[tokio::test]
+async fn two_persons_under_one_etag_with_different_images_conflict() {
+    let server = httpmock::MockServer::start_async().await;
+    let other_jpeg = "data:image/jpeg;base64,/9j/4AAR";
+    for (number, person, image) in [(1, 1, None), (2, 2, Some(other_jpeg))] {
+        let mut answer = with("/data/uaekyc_id", json!(person));
+        if let Some(image) = image {
+            answer["data"]["certificate_base64"] = json!(image);
+        }
+        let at = path(number);
+        server
+            .mock_async(|when, then| {
+                when.path(at.as_str());
+                then.status(200).body(sign(answer));
+            })
+            .await;
+    }
+    let gateway = gateway(&server.base_url(), &authority::public_key(), "").await;
+    assert_eq!(gateway.get(&image_path(1)).await.status, 200);
+    assert_eq!(gateway.get(&image_path(2)).await.code(), "ETAG-CONFLICT");
+    assert_eq!(gateway.get(&image_path(1)).await.code(), "ETAG-CONFLICT", "a conflict for both");
+}
+
+#[tokio::test]
+async fn new_bytes_under_an_old_etag_are_shown_but_give_no_304() {
+    let server = httpmock::MockServer::start_async().await;
+    let first = server.mock_async(|_, then| drop(then.status(200).body(sign(answer("ACTIVE", NOON))))).await;
+    let gateway = gateway(&server.base_url(), &authority::public_key(), "").await;
+    let tag = [("if-none-match", "\"etag-of-the-test\"")];
+    assert_eq!(gateway.ask("GET", &image_path(1), &tag).await.status, 304);
+    first.delete_async().await;
+    let mut changed = answer("ACTIVE", &noon_plus(1));
+    changed["data"]["certificate_base64"] = json!("data:image/jpeg;base64,/9j/4AAR");
+    server.mock_async(|_, then| drop(then.status(200).body(sign(changed)))).await;
+    let shown = gateway.ask("GET", &image_path(1), &[("cache-control", "no-cache"), tag[0]]).await;
+    assert_eq!((shown.status, &shown.body[..]), (200, &[0xff, 0xd8, 0xff, 0xe0, 0, 0x11][..]));
+    assert_eq!(gateway.ask("GET", &image_path(1), &tag).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_signed_no_is_passed_on_and_never_remembered() {
+    let server = httpmock::MockServer::start_async().await;
+    let no = json!({ "success": false, "data": null, "message": "not now", "meta": { "timestamp": NOON, "filters": {} }, "errors": [] });
+    let mock = server.mock_async(|_, then| drop(then.status(200).body(sign(no)))).await;
+    let gateway = gateway(&server.base_url(), &authority::public_key(), "").await;
+    let told = gateway.get(&path(1)).await;
+    assert_eq!((told.status, told.json()["message"].as_str()), (200, Some("not now")));
+    assert_eq!(gateway.get(&image_path(1)).await.code(), "UPSTREAM-ERROR");
+    assert_eq!(mock.calls_async().await, 2);
 }

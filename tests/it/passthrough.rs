@@ -17,7 +17,8 @@ async fn headers_are_cleaned_in_both_directions() {
     let server = MockServer::start_async().await;
     let mock = server
         .mock_async(|when, then| {
-            let mut when = when.method("POST")
+            let mut when = when
+                .method("POST")
                 .path(CREATE)
                 .header("x-transaction-key", API_KEY)
                 .header("x-kept", "yes")
