@@ -192,11 +192,8 @@ impl Cache {
             Purge::Etag(etag) => self.held_where(|answer| answer.authentic.claims().etag.as_ref() == Some(etag)),
             Purge::All => self.held_where(|_| true),
         };
-        let mut purged = 0;
-        for token in &concerned {
-            marks.purge(&Purge::Journey(*token), false, now);
-            purged += u64::from(self.drop_held(token) || self.absences.remove(token).is_some());
-        }
+        let drops = |token: &&JourneyToken| self.drop_held(token) | self.absences.remove(*token).is_some();
+        let mut purged = concerned.iter().filter(drops).count() as u64;
         if *what == Purge::All {
             let remembered: Vec<JourneyToken> = self.absences.iter().map(|(token, _)| *token).collect();
             purged += remembered.iter().filter(|token| self.absences.remove(*token).is_some()).count() as u64;
@@ -249,7 +246,8 @@ impl Cache {
     fn holds_later(&self, token: &JourneyToken, answer: &Answer, certificate: &Certificate) -> bool {
         let Some(held) = self.answers.get(token) else { return false };
         let shows_the_same = held.authentic.certificate().is_some_and(|held| held.shown() == certificate.shown());
-        shows_the_same && held.call.sent.order() > answer.call.sent.order()
+        let is_signed_later = held.authentic.claims().signed >= answer.authentic.claims().signed;
+        shows_the_same && is_signed_later && held.call.sent.order() > answer.call.sent.order()
     }
 
     fn drop_held(&self, token: &JourneyToken) -> bool {

@@ -243,20 +243,24 @@ impl Gateway {
                 Verdict::Release(permit) => Some(Outcome::Release(permit)),
                 Verdict::Withhold(withheld) => Some(Outcome::Withhold(withheld)),
                 Verdict::Decline(body) => Some(Outcome::Decline(body)),
-                Verdict::Refuse(reason) => Some(self.unless_overtaken(token, ask, reason.into())),
+                Verdict::Refuse(reason) => Some(self.unless_overtaken(token, ask, Outcome::Refuse(reason.into()))),
                 Verdict::Stale => None,
             },
-            Ok(Landed::Absent(absence)) => absence.call.is_after(ask).then(|| absence.outcome()),
-            Ok(Landed::Pass(error)) => Some(Outcome::Pass(error)),
-            Ok(Landed::Refused(refusal)) => Some(self.unless_overtaken(token, ask, refusal)),
+            Ok(Landed::Absent(absence)) if !absence.call.is_after(ask) => None,
+            Ok(Landed::Absent(absence)) => Some(self.unless_overtaken(token, ask, absence.outcome())),
+            Ok(Landed::Pass(error)) => Some(self.unless_overtaken(token, ask, Outcome::Pass(error))),
+            Ok(Landed::Refused(refusal)) => Some(self.unless_overtaken(token, ask, Outcome::Refuse(refusal))),
             Ok(Landed::NotNow) => None,
             Err(Lost) => Some(Outcome::Refuse(Reason::Internal.into())),
         }
     }
 
-    /// The refusal, unless a later call has brought what this request may have.
-    fn unless_overtaken(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, refusal: Refusal) -> Outcome {
-        self.look(token, ask).map_or(Outcome::Refuse(refusal), |(outcome, _)| outcome)
+    /// This outcome, unless a later call has brought a certificate that this request may have.
+    fn unless_overtaken(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, outcome: Outcome) -> Outcome {
+        match self.look(token, ask) {
+            Some((better @ (Outcome::Release(_) | Outcome::Withhold(_)), _)) => better,
+            _ => outcome,
+        }
     }
 
     fn judge(

@@ -37,20 +37,24 @@ struct Mark {
     withdrawn: Option<Timestamp>,
     person: Option<PersonId>,
     expires_on: Option<Timestamp>,
-    /// The key of the last answer that agreed with all of this.
-    key: KeyId,
+    /// Which key taught the person.
+    person_by: KeyId,
+    /// Which key taught the newest answer.
+    newest_by: KeyId,
 }
 
-/// Of one ETag.
-#[derive(Clone, Copy)]
+/// Of one ETag: who was seen showing what under it. Nearly always one person and one image.
 struct EtagMark {
     last: Moment,
-    image: Digest,
+    first: Showing,
+    others: Vec<Showing>,
+}
+
+#[derive(Clone, Copy)]
+struct Showing {
     person: PersonId,
+    image: Digest,
     key: KeyId,
-    of_several: bool,
-    changed: bool,
-    conflict: bool,
 }
 
 /// Which journeys received the very same answer, and when: the first of them, and the first other one.
@@ -151,8 +155,8 @@ impl Marks {
                 shown.map(|shown| Scope::Etag(shown.etag)),
             ]),
             elsewhere: false,
-            conflict: etag.is_some_and(|etag| etag.conflict),
-            changed: etag.is_some_and(|etag| etag.changed),
+            conflict: etag.is_some_and(EtagMark::has_conflict),
+            changed: etag.is_some_and(EtagMark::has_changed),
         }
     }
 
@@ -181,6 +185,8 @@ impl Marks {
             Purge::Etag(etag) => self.floors.raise(Scope::Etag(etag.digest()), now.order()),
             Purge::All => self.floors.raise_all(now.order()),
         }
+        let concerned = self.concerned(what);
+        concerned.iter().for_each(|(token, _)| self.raise_relatives(token, now.order()));
         if forget {
             self.forget(what);
         }
@@ -189,12 +195,13 @@ impl Marks {
     /// Drops what was learned under keys that are no longer in force; signed times stay.
     pub fn keep_keys(&mut self, keys: &Keys, now: &Moment) {
         self.floors.raise_all(now.order());
-        self.etags.retain(|_, etag| keys.contains(etag.key));
-        let gone = self.journeys.iter_mut().filter(|(_, mark)| !keys.contains(mark.key));
-        for (_, mark) in gone {
-            mark.person = None;
-            mark.newest = mark.newest.map(|newest| Newest { shown: None, ..newest });
-            self.expiries.replace(mark.expires_on.take(), None);
+        self.etags.retain(|_, etag| etag.keep_keys(keys));
+        for (_, mark) in self.journeys.iter_mut() {
+            mark.person = mark.person.filter(|_| keys.contains(mark.person_by));
+            if !keys.contains(mark.newest_by) {
+                mark.newest = mark.newest.map(|newest| Newest { shown: None, ..newest });
+                self.expiries.replace(mark.expires_on.take(), None);
+            }
         }
     }
 
@@ -229,7 +236,7 @@ impl Marks {
     /// Only a call sent after this confirms anything about the journey.
     pub fn confirm_after(&self, token: &JourneyToken) -> Order {
         let mark = self.journeys.get(token);
-        let etag = mark.and_then(|mark| mark.newest).and_then(|newest| newest.shown).map(|shown| shown.etag);
+        let etag = mark.and_then(Mark::shown).map(|shown| shown.etag);
         self.floors.highest([
             Some(Scope::Journey(*token)),
             mark.and_then(|mark| mark.person).map(Scope::Person),
@@ -261,7 +268,7 @@ impl Marks {
         if let Some(person) = mark.person {
             self.floors.raise(Scope::Person(person), order);
         }
-        if let Some(shown) = mark.newest.and_then(|newest| newest.shown) {
+        if let Some(shown) = mark.shown() {
             self.floors.raise(Scope::Etag(shown.etag), order);
         }
     }
@@ -271,11 +278,12 @@ impl Marks {
         let certificate = answer.authentic.certificate();
         let shown = certificate.map(Certificate::shown);
         let mark = self.mark(token, answer);
-        mark.key = answer.authentic.key();
-        mark.person = mark.person.or(claims.person);
+        if mark.person.is_none() {
+            (mark.person, mark.person_by) = (claims.person, answer.authentic.key());
+        }
         let newest = claims.signed.filter(|signed| mark.newest.is_none_or(|newest| *signed >= newest.signed));
         if let Some(signed) = newest {
-            mark.newest = Some(Newest { signed, shown });
+            (mark.newest, mark.newest_by) = (Some(Newest { signed, shown }), answer.authentic.key());
             let ends = certificate.map(|certificate| certificate.expires_on);
             let ended = std::mem::replace(&mut mark.expires_on, ends);
             self.expiries.replace(ended, ends);
@@ -288,56 +296,59 @@ impl Marks {
     /// Rule 7, second half: one ETag, one image; a second image of the same person replaces it, of another person conflicts.
     fn remember_etag(&mut self, shown: Shown, person: PersonId, answer: &Answer, rules: &Rules) {
         let last = answer.call.received;
-        let key = answer.authentic.key();
-        while self.etags.len() >= self.capacity
-            && self.etags.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &last, rules))
+        let showing = Showing { person, image: shown.image, key: answer.authentic.key() };
+        let is_full = |etags: &LinkedHashMap<Digest, EtagMark>| etags.len() >= self.capacity;
+        while is_full(&self.etags) && self.etags.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &last, rules))
         {
             self.etags.pop_front();
         }
-        let fresh =
-            EtagMark { last, image: shown.image, person, key, of_several: false, changed: false, conflict: false };
-        let mut etag = self.etags.get(&shown.etag).copied().unwrap_or(fresh);
-        let is_other_person = person != etag.person;
-        let is_other_image = shown.image != etag.image;
-        etag.conflict |= (is_other_image && (is_other_person || etag.of_several)) || (is_other_person && etag.changed);
-        etag.changed |= is_other_image;
-        etag.of_several |= is_other_person;
-        // Moving it to the back keeps the oldest answer in front.
-        self.etags.remove(&shown.etag);
-        self.etags.insert(shown.etag, EtagMark { last, image: shown.image, key, ..etag });
+        let mut etag = self.etags.remove(&shown.etag).unwrap_or(EtagMark { last, first: showing, others: Vec::new() });
+        etag.last = last;
+        etag.see(showing);
+        self.etags.insert(shown.etag, etag); // at the back: the oldest answer stays in front
     }
 
     /// The mark of this journey, moved to the back as the youngest.
     fn mark(&mut self, token: &JourneyToken, answer: &Answer) -> &mut Mark {
         let last = answer.call.received;
         let key = answer.authentic.key();
-        let fresh = Mark { last, newest: None, withdrawn: None, person: None, expires_on: None, key };
+        let fresh = Mark {
+            last,
+            newest: None,
+            withdrawn: None,
+            person: None,
+            expires_on: None,
+            person_by: key,
+            newest_by: key,
+        };
         let mark = self.journeys.remove(token).unwrap_or(fresh);
         self.journeys.insert(*token, Mark { last, ..mark });
         self.journeys.get_mut(token).expect("inserted in the line above")
     }
 
-    fn forget(&mut self, what: &Purge) {
-        let journeys: Vec<(JourneyToken, Mark)> = match what {
+    /// The journeys that a purge names, by what is remembered of them; all of them are nobody in particular.
+    fn concerned(&self, what: &Purge) -> Vec<(JourneyToken, Mark)> {
+        match what {
             Purge::Journey(token) => self.journeys.get(token).map(|mark| (*token, *mark)).into_iter().collect(),
             Purge::Person(person) => self.marks_where(|mark| mark.person == Some(*person)),
-            Purge::Etag(etag) => {
-                let etag = etag.digest();
-                self.etags.remove(&etag);
-                self.marks_where(|mark| {
-                    mark.newest.and_then(|newest| newest.shown).is_some_and(|shown| shown.etag == etag)
-                })
-            }
-            Purge::All => {
-                *self = Self { floors: std::mem::take(&mut self.floors), ..Self::new(self.capacity) };
-                return;
-            }
-        };
-        for (token, mark) in journeys {
+            Purge::Etag(etag) => self.marks_where(|mark| mark.shown().is_some_and(|shown| shown.etag == etag.digest())),
+            Purge::All => Vec::new(),
+        }
+    }
+
+    fn forget(&mut self, what: &Purge) {
+        if *what == Purge::All {
+            *self = Self { floors: std::mem::take(&mut self.floors), ..Self::new(self.capacity) };
+            return;
+        }
+        if let Purge::Etag(etag) = what {
+            self.etags.remove(&etag.digest());
+        }
+        for (token, mark) in self.concerned(what) {
             self.journeys.remove(&token);
             self.expiries.replace(mark.expires_on, None);
             self.receipts.retain(|_, receipt| receipt.journey != token);
-            if let Some(shown) = mark.newest.and_then(|newest| newest.shown) {
+            if let Some(shown) = mark.shown() {
                 self.etags.remove(&shown.etag);
             }
         }
@@ -345,6 +356,56 @@ impl Marks {
 
     fn marks_where(&self, test: impl Fn(&Mark) -> bool) -> Vec<(JourneyToken, Mark)> {
         self.journeys.iter().filter(|(_, mark)| test(mark)).map(|(token, mark)| (*token, *mark)).collect()
+    }
+}
+
+// === impl Mark ===
+
+impl Mark {
+    /// What the newest answer shows.
+    fn shown(&self) -> Option<Shown> {
+        self.newest.and_then(|newest| newest.shown)
+    }
+}
+
+// === impl EtagMark ===
+
+impl EtagMark {
+    fn see(&mut self, showing: Showing) {
+        let is_known = self
+            .all()
+            .any(|known| known.person == showing.person && known.image == showing.image && known.key == showing.key);
+        if !is_known && self.others.len() < MAX_SHOWINGS {
+            self.others.push(showing);
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Showing> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+
+    /// Two persons, two images. A crowd beyond what is remembered counts as one.
+    fn has_conflict(&self) -> bool {
+        let conflicts = |a: &Showing| self.all().any(|b| a.person != b.person && a.image != b.image);
+        self.others.len() >= MAX_SHOWINGS || self.all().any(conflicts)
+    }
+
+    /// More than one image, whoever showed it.
+    fn has_changed(&self) -> bool {
+        self.others.iter().any(|other| other.image != self.first.image)
+    }
+
+    /// Drops what was learned under keys that are gone; false if nothing is left.
+    fn keep_keys(&mut self, keys: &Keys) -> bool {
+        self.others.retain(|showing| keys.contains(showing.key));
+        if keys.contains(self.first.key) {
+            return true;
+        }
+        if self.others.is_empty() {
+            return false;
+        }
+        self.first = self.others.remove(0);
+        true
     }
 }
 
@@ -418,6 +479,9 @@ impl Expiries {
         self.0.range(span).map(|(_, count)| *count as usize).sum()
     }
 }
+
+/// So many different showings under one ETag are no coincidence any more.
+const MAX_SHOWINGS: usize = 32;
 
 /// So few floors cost nothing, and a small `max_journeys` should not make everything ask again.
 const MIN_FLOORS: usize = 4096;

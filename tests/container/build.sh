@@ -17,17 +17,19 @@ need() { command -v "$1" >/dev/null || { apt-get update -qq; apt-get install -y 
 need buildah buildah
 need debootstrap debootstrap
 
-from_folder() { # NAME FOLDER: an image of one layer
-  local container
+from_folder() { # NAME FOLDER [SETTING...]: an image of one layer, with this environment
+  local container setting
   container="$(buildah from scratch)"
   buildah copy --quiet "$container" "$2" / >/dev/null
+  for setting in "${@:3}"; do buildah config --env "$setting" "$container"; done
   buildah commit --quiet "$container" "$1" >/dev/null
   buildah rm "$container" >/dev/null
 }
 
 echo "== base images"
 debootstrap --variant=minbase --include=gcc,libc6-dev bookworm "$work/builder" >/dev/null
-from_folder localhost/otk-builder "$work/builder"
+from_folder localhost/otk-builder "$work/builder" \
+  PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin CARGO_HOME=/cargo CARGO_NET_OFFLINE=true
 mkdir -p "$work/runtime"
 for library in ld-linux-x86-64.so.2 libc.so.6 libm.so.6 libgcc_s.so.1; do
   found="$(find "$work/builder" -name "$library" -print -quit)"
@@ -42,7 +44,6 @@ echo "== image"
 buildah build --quiet --layers=false --pull-never \
   --build-arg BUILDER_IMAGE=localhost/otk-builder --build-arg RUNTIME_IMAGE=localhost/otk-runtime \
   --volume "$sysroot:/rust:ro" --volume "$cargo_home:/cargo:rw" \
-  --env PATH=/rust/bin:/usr/sbin:/usr/bin:/sbin:/bin --env CARGO_HOME=/cargo --env CARGO_NET_OFFLINE=true \
   --tag localhost/otk-gateway .
 buildah inspect --type image --format '{{.OCIv1.Config.User}} {{.OCIv1.Config.Entrypoint}} {{.OCIv1.Config.Cmd}}' localhost/otk-gateway
 

@@ -46,7 +46,12 @@ fn scalars_at_the_edges_are_refused() {
         answer["signature"] = edge["signature"].clone();
         let wire = answer.to_string();
         let document = Document::parse(wire.as_bytes()).expect("JSON");
-        assert_eq!(keys.check(&document).is_ok(), edge["valid"].as_bool().expect("a verdict"), "{}", text(edge, "name"));
+        assert_eq!(
+            keys.check(&document).is_ok(),
+            edge["valid"].as_bool().expect("a verdict"),
+            "{}",
+            text(edge, "name")
+        );
     }
 }
 
