@@ -217,7 +217,7 @@ impl Cache {
         Fill {
             image_bytes: self.images.weighted_size(),
             images: self.images.entry_count(),
-            journeys: self.marks().len(),
+            journeys: self.marks().count(),
         }
     }
 

@@ -19,8 +19,10 @@ use tokio::sync::watch;
 
 /// The calls under way, each with its progress `P` and its outcome to come `V`.
 pub struct Flights<K, P, V> {
-    under_way: Arc<Mutex<HashMap<K, Arc<Flight<P, V>>>>>,
+    under_way: Arc<UnderWay<K, P, V>>,
 }
+
+type UnderWay<K, P, V> = Mutex<HashMap<K, Arc<Flight<P, V>>>>;
 
 struct Flight<P, V> {
     progress: Arc<P>,
@@ -102,7 +104,7 @@ impl<V: Clone> Seat<V> {
 
 /// A call's place in the map; gives it up when dropped, unless a later call has taken it.
 struct Entry<K: Eq + Hash, P, V> {
-    under_way: Arc<Mutex<HashMap<K, Arc<Flight<P, V>>>>>,
+    under_way: Arc<UnderWay<K, P, V>>,
     key: K,
     flight: Arc<Flight<P, V>>,
 }

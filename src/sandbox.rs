@@ -134,7 +134,7 @@ impl Sandbox {
             ["otk-service", "v1", "certificates", token] if request.method() == Method::GET => {
                 self.certificate(token).await
             }
-            ["otk-service", "v1", "certificates", _] => only(Method::GET, &request, || not_found()),
+            ["otk-service", "v1", "certificates", _] => only(Method::GET, &request, not_found),
             ["otk-service", "v1", "residents", "stale"] => only(Method::GET, &request, || self.stale_residents()),
             ["otk-service", "create-journey-url"] => only(Method::POST, &request, || self.journey_url("result")),
             ["otk-service", "v2", "create-journey"] => only(Method::POST, &request, || self.journey_url("data")),

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_or_is_not_signed_does_not_hold() {
-        assert_eq!(look(&Bytes::from_static(b"<html>"), None).0, false);
+        assert!(!look(&Bytes::from_static(b"<html>"), None).0);
         let (holds, text) = look(&Bytes::from_static(b"{\"signature\":\"\"}"), None);
         assert!(!holds && text.contains("missing"), "{text}");
     }

@@ -113,7 +113,7 @@ impl Marks {
     }
 
     /// How many journeys are remembered.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.journeys.len()
     }
 

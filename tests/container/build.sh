@@ -41,7 +41,7 @@ ln -s ../lib/x86_64-linux-gnu/ld-linux-x86-64.so.2 "$work/runtime/lib64/ld-linux
 from_folder localhost/otk-runtime "$work/runtime"
 
 echo "== image"
-buildah build --quiet --layers=false --pull-never \
+buildah build --quiet --format docker --layers=false --pull-never \
   --build-arg BUILDER_IMAGE=localhost/otk-builder --build-arg RUNTIME_IMAGE=localhost/otk-runtime \
   --volume "$sysroot:/rust:ro" --volume "$cargo_home:/cargo:rw" \
   --tag localhost/otk-gateway .
@@ -53,13 +53,14 @@ root="$(buildah mount "$container")"
 mkdir -p "$work/mnt" && mount --bind -o ro "$root" "$work/mnt" && mount -o remount,ro,bind "$work/mnt"
 finish() { kill "${gateway:-}" 2>/dev/null || true; umount "$work/mnt"; buildah rm "$container" >/dev/null; rm -rf "$work"; }
 trap finish EXIT
+exec_inside() { exec chroot --userspec=65532:65532 --groups= "$work/mnt" "$@"; }
 inside() { chroot --userspec=65532:65532 --groups= "$work/mnt" "$@"; }
 inside /usr/local/bin/otk-gateway --version
 ! inside /bin/sh -c true 2>/dev/null || { echo "there is a shell"; exit 1; }
 ! inside /usr/local/bin/otk-gateway demo 2>/dev/null || { echo "the sandbox is in it"; exit 1; }
 OTK_GATEWAY__UPSTREAM__BASE_URL='http://127.0.0.1:9' OTK_GATEWAY__UPSTREAM__API_KEY_ENV=KEY KEY=made-up \
 OTK_GATEWAY__SIGNATURE__PUBLIC_KEYS='["0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"]' \
-  inside /usr/local/bin/otk-gateway serve --config /gateway.toml &
+  exec_inside /usr/local/bin/otk-gateway serve --config /gateway.toml &
 gateway=$!
 for _ in $(seq 50); do inside /usr/local/bin/otk-gateway health 2>/dev/null && break; sleep 0.1; done
 inside /usr/local/bin/otk-gateway health && echo "healthy, as uid 65532 on a read-only root"

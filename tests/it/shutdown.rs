@@ -47,10 +47,7 @@ async fn the_deadline_wins() {
     let mut gateway = gateway_at(&upstream.url, &upstream.key(), "listen.drain_timeout = \"100ms\"", clock).await;
     let mut begun = TcpStream::connect(gateway.data).await.expect("listening");
     begun
-        .write_all(
-            format!("POST /otk-service/v2/create-journey HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
-                .as_bytes(),
-        )
+        .write_all(b"POST /otk-service/v2/create-journey HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n")
         .await
         .expect("written");
     eventually("under way", async || gateway.metric("otk_gateway_in_flight_requests").await == 1.0).await;

@@ -3,6 +3,7 @@
 //! What is released must be allowed by the reference at that moment for that reader; and whoever gets nothing must have had
 //! nothing to get. `MODEL_CASES` and `MODEL_SEED` (64 hex digits) change how many histories and which.
 
+mod history;
 mod reference;
 mod world;
 
@@ -11,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 
-use reference::{SECOND, Scope};
+use history::{SECOND, Scope};
 use world::{Change, Event, JOURNEYS, Shape, Twist, World};
 
 #[test]

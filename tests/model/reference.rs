@@ -1,48 +1,21 @@
-//! The release rules once more, naively: a history, and what it allows. Times are plain numbers; nothing here is the gateway's.
+//! The release rules once more, naively: a history, and what it allows. Nothing here is the gateway's.
 use std::collections::{HashMap, HashSet};
-pub const SECOND: i64 = 1_000_000_000;
-pub const MAX_AGE: i64 = 120 * SECOND;
-pub const SKEW: i64 = 60 * SECOND;
 
-/// When something happened: its place among all events, and both clocks.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct At {
-    pub order: u64,
-    pub mono: i64,
-    pub wall: i64,
-}
+use crate::history::{Answer, At, MAX_AGE, SKEW, Scope};
 
-/// An answer as a journey received it; `id` is what was signed: two answers with one id are the very same.
-#[derive(Clone, Debug)]
-pub struct Answer {
-    pub id: u64,
-    pub genuine: bool,
-    pub key: u8,
-    pub journey: u8,
-    pub person: u8,
-    pub code: &'static str,
-    pub shown: (u8, u8), // ETag and image
-    pub signed: i64,
-    pub expires: i64,
-    pub sent: At,
-    pub received: At,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Scope {
-    Journey(u8),
-    Person(u8),
-    Etag(u8),
-    All,
-}
+/// (signed, shown, key)
+type Newest = (i64, Option<(u8, u8)>, u8);
 
 #[derive(Default)]
 struct Mark {
-    newest: Option<(i64, Option<(u8, u8)>, u8)>, // signed, shown, key
+    newest: Option<Newest>,
     withdrawn: Option<i64>,
     person: Option<(u8, u8)>, // and key
     last: At,
 }
+
+/// (ETag, person, image, key)
+type Showing = (u8, u8, u8, u8);
 
 #[derive(Default)]
 pub struct Reference {
@@ -50,8 +23,8 @@ pub struct Reference {
     capacity: usize,
     pub keys: HashSet<u8>,
     marks: HashMap<u8, Mark>,
-    showings: HashSet<(u8, u8, u8, u8)>, // ETag, person, image, key
-    receipts: Vec<(u64, u8, u64)>,       // id, journey, order
+    showings: HashSet<Showing>,
+    receipts: Vec<(u64, u8, u64)>, // id, journey, order
     floors: HashMap<Scope, u64>,
 }
 

@@ -18,7 +18,8 @@ use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::reference::{Answer, At, MAX_AGE, Reference, SECOND, SKEW, Scope};
+use crate::history::{Answer, At, MAX_AGE, SECOND, SKEW, Scope};
+use crate::reference::Reference;
 
 pub const JOURNEYS: u8 = 4;
 
@@ -101,7 +102,14 @@ impl Authority for Script {
         let (reply, replied) = oneshot::channel();
         let journey = token.as_bytes()[15];
         let is_background = priority == Priority::Background;
-        self.0.lock().unwrap().push(Call { journey, is_background, on_sent, reply, sent: None, composed: None });
+        self.0.lock().expect("no panic").push(Call {
+            journey,
+            is_background,
+            on_sent,
+            reply,
+            sent: None,
+            composed: None,
+        });
         Box::pin(async { replied.await.expect("every call is replied to") })
     }
 }
@@ -220,7 +228,7 @@ impl World {
     }
 
     fn send(&mut self, call: usize) {
-        let mut calls = self.script.0.lock().unwrap();
+        let mut calls = self.script.0.lock().expect("no panic");
         let count = calls.len();
         let Some(call) = calls.get_mut(call.checked_rem(count).unwrap_or(0)) else { return };
         if call.sent.is_none() {
@@ -232,7 +240,7 @@ impl World {
 
     fn compose(&mut self, call: usize, replica: bool, key: u8, twist: Twist) {
         let script = self.script.clone();
-        let mut calls = script.0.lock().unwrap();
+        let mut calls = script.0.lock().expect("no panic");
         let count = calls.len();
         let Some(call) = calls.get_mut(call.checked_rem(count).unwrap_or(0)) else { return };
         if call.sent.is_some() && call.composed.is_none() {
@@ -284,7 +292,7 @@ impl World {
     /// Hands an answer over; returns it if it may be held by the rules.
     fn deliver(&mut self, call: usize) -> Option<Answer> {
         let call = {
-            let mut calls = self.script.0.lock().unwrap();
+            let mut calls = self.script.0.lock().expect("no panic");
             let count = calls.len();
             let at = call.checked_rem(count)?;
             if calls[at].sent.is_none() && calls[at].is_background {
