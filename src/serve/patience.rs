@@ -42,7 +42,11 @@ struct State {
     phase: Phase,
     /// What came since nothing was under way: a head, and perhaps some of what follows it.
     head: Vec<u8>,
+    /// Since then the socket takes nothing.
     stuck_since: Option<Instant>,
+    /// Since then a piece of a body waits for the client to ask for the next: in HTTP/2 a client need not fill the socket to
+    /// take nothing.
+    offered_since: Option<Instant>,
 }
 
 #[derive(Clone, Copy)]
@@ -59,7 +63,7 @@ impl Patience {
     /// A connection that was accepted just now.
     pub fn new(limits: Limits) -> Self {
         let phase = Phase::Head { until: Instant::now() + limits.header };
-        let state = State { phase, head: Vec::new(), stuck_since: None };
+        let state = State { phase, head: Vec::new(), stuck_since: None, offered_since: None };
         Self(Arc::new(Shared { limits, state: Mutex::new(state) }))
     }
 
@@ -92,6 +96,7 @@ impl Patience {
         let mut state = self.state();
         if let Phase::Busy { requests, is_h2 } = state.phase {
             let until = Instant::now() + self.0.limits.idle;
+            state.offered_since = None;
             state.phase =
                 if requests > 1 { Phase::Busy { requests: requests - 1, is_h2 } } else { Phase::Idle { until, is_h2 } };
         }
@@ -110,8 +115,22 @@ impl Patience {
     }
 
     fn wrote(&self, is_stuck: bool) {
+        let now = Instant::now();
         let mut state = self.state();
-        state.stuck_since = if is_stuck { state.stuck_since.or_else(|| Some(Instant::now())) } else { None };
+        if is_stuck {
+            state.stuck_since.get_or_insert(now);
+            return;
+        }
+        state.stuck_since = None;
+        state.offered_since = state.offered_since.map(|_| now);
+        if let Phase::Idle { until, .. } = &mut state.phase {
+            *until = now + self.0.limits.idle; // the end of an answer may take longer than its body lives
+        }
+    }
+
+    /// A body gave its next piece, or has none ready and waits for somebody else.
+    fn offered(&self, has_piece: bool) {
+        self.state().offered_since = has_piece.then(Instant::now);
     }
 
     fn deadline(&self) -> Option<Instant> {
@@ -120,7 +139,8 @@ impl Patience {
             Phase::Head { until } | Phase::Idle { until, .. } => Some(until),
             Phase::Busy { .. } => None,
         };
-        let of_writing = state.stuck_since.map(|since| since + self.0.limits.write);
+        let of_writing =
+            state.stuck_since.into_iter().chain(state.offered_since).map(|since| since + self.0.limits.write);
         of_phase.into_iter().chain(of_writing).min()
     }
 
@@ -141,13 +161,13 @@ impl Drop for UnderWay {
 /// A body that keeps its request under way until it is out.
 pub struct Watched<B> {
     body: B,
-    _under_way: UnderWay,
+    under_way: UnderWay,
 }
 
 impl<B> Watched<B> {
     /// This body, for this request.
     pub fn new(body: B, under_way: UnderWay) -> Self {
-        Self { body, _under_way: under_way }
+        Self { body, under_way }
     }
 }
 
@@ -156,7 +176,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
     type Error = B::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        self.under_way.0.offered(polled.is_ready());
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -184,3 +184,18 @@ async fn at_the_cap_of_connections_accepting_pauses_and_goes_on() {
     drop(first);
     assert_eq!(second.await.expect("answered").status, 200);
 }
+
+#[tokio::test]
+async fn an_http2_client_that_never_opens_its_window_is_cut_off() {
+    let (gateway, _upstream) = started("listen.write_timeout = \"300ms\"").await;
+    let stream = TcpStream::connect(gateway.data).await.expect("listening");
+    let mut builder = hyper::client::conn::http2::Builder::new(hyper_util::rt::TokioExecutor::new());
+    builder.initial_stream_window_size(1);
+    let (mut sender, connection) = builder.handshake(hyper_util::rt::TokioIo::new(stream)).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    let uri = format!("http://localhost{}", path(1));
+    let request = http::Request::get(uri).body(http_body_util::Empty::<bytes::Bytes>::new()).expect("a request");
+    let response = sender.send_request(request).await.expect("a head");
+    eventually("cut off", async || gateway.metric("otk_gateway_connections{listener=\"data\"}").await == 0.0).await;
+    drop(response);
+}
