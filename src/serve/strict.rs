@@ -1,9 +1,10 @@
 //! How a request was framed: what the HTTP library lets pass and RFC 9112 does not.
 //!
-//! hyper refuses most of it by itself (two different lengths, a coding after `chunked`, white space before a colon) but is
-//! lenient in a few places where two servers in a row could disagree on where a request ends. It also drops a Content-Length
-//! beside a Transfer-Encoding, so that nobody behind it can tell; that is why the bytes of a chunked request's head are looked
-//! at once more (`is_doubly_framed`), and why its connection is closed after the answer in any case.
+//! hyper refuses much of it by itself with an empty 400: two different lengths, a last coding that is not `chunked`, any coding
+//! in HTTP/1.0, a folded line, white space before a colon, a NUL. It is lenient where two servers in a row could disagree on
+//! where a request ends: it reads `deflate, chunked` as `chunked`, and it silently takes out a length that stands beside a
+//! coding, or a second equal one. The former is judged here from the fields; the latter only the bytes can tell, so `serve` puts
+//! its finding in the request's extensions, and it is judged here too, so that this is the one place to ask.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -14,10 +15,12 @@ use http::{HeaderMap, HeaderName, Version};
 pub enum Violation {
     /// HTTP/1.1 without Host, or any version with two.
     Host,
-    /// Not exactly `chunked`, once; or in HTTP/1.0, which has none.
+    /// Not exactly `chunked`, once; or in a version that has none.
     TransferEncoding,
     /// More than one length, or a length beside a Transfer-Encoding.
     ContentLength,
+    /// The bytes say that no request ended here.
+    Boundary,
 }
 
 /// Stands among the extensions of a request whose head named both a length and a coding.
@@ -36,6 +39,9 @@ pub fn is_doubly_framed(received: &[u8]) -> bool {
 
 /// Whether the head leaves no doubt about where the request ends (RFC 9112, sections 3.2 and 6).
 pub fn framing(parts: &Parts) -> Result<(), Violation> {
+    if let Some(seen) = parts.extensions.get::<Violation>() {
+        return Err(*seen);
+    }
     let hosts = count(&parts.headers, HOST);
     if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
         return Err(Violation::Host);
@@ -49,13 +55,13 @@ pub fn framing(parts: &Parts) -> Result<(), Violation> {
     }
     let is_chunked =
         parts.headers.get(TRANSFER_ENCODING).is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    if codings > 1 || (codings == 1 && (!is_chunked || parts.version == Version::HTTP_10)) {
+    if codings > 1 || (codings == 1 && (!is_chunked || parts.version != Version::HTTP_11)) {
         return Err(Violation::TransferEncoding);
     }
     Ok(())
 }
 
-/// The connection ends after this request's answer.
+/// The connection ends after this request's answer. `serve` sees to that by itself.
 pub fn must_close(parts: &Parts) -> bool {
     parts.version <= Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING)
 }
@@ -111,5 +117,12 @@ mod tests {
             Err(Violation::TransferEncoding)
         );
         assert_eq!(framing(&parts(Version::HTTP_2, &[])), Ok(()));
+    }
+
+    #[test]
+    fn what_the_bytes_told_counts_too() {
+        let mut parts = parts(Version::HTTP_11, &[("host", "localhost")]);
+        parts.extensions.insert(Violation::ContentLength);
+        assert_eq!(framing(&parts), Err(Violation::ContentLength));
     }
 }
