@@ -3,7 +3,6 @@
 //! The only place that knows every room, and the only one that translates a `Config` into each room's own settings.
 
 use std::fmt;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,7 +10,6 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use http::HeaderValue;
 use hyper::body::Incoming;
-use tokio::net::TcpListener;
 
 use crate::admin::{Admin, Readiness, Rooms};
 use crate::budget::{self, Budget};
@@ -24,7 +22,7 @@ use crate::proxy::gate::{Gate, Host, Origin};
 use crate::proxy::pattern::Pattern;
 use crate::proxy::{self, Proxy, passthrough, route};
 use crate::release::Rules;
-use crate::serve::{self, BindError, Counters, Ended, Peer};
+use crate::serve::{self, BindError, Counters, Ended, Listener, Peer};
 use crate::shutdown;
 use crate::signature::Keys;
 use crate::telemetry::{Logs, Pseudonyms};
@@ -32,8 +30,8 @@ use crate::upstream::{self, Upstream, tls};
 
 /// A gateway with its listeners bound, not serving yet.
 pub struct App {
-    data: Vec<TcpListener>,
-    operators: Vec<TcpListener>,
+    data: Vec<Listener>,
+    operators: Vec<Listener>,
     proxy: Arc<Proxy>,
     admin: Arc<Admin>,
     listen: config::Listen,
@@ -87,10 +85,11 @@ impl App {
         addresses(&self.operators)
     }
 
-    /// Serves until `shutdown`, then turns unready, waits the drain's delay, and ends what is under way under its deadline.
+    /// Serves until `asked` to end, then turns unready, waits the drain's delay, and ends what is under way under its
+    /// deadline; asked once more, it ends at once.
     ///
     /// The admin listener outlives the data listener, so that the drain can be watched.
-    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Ended {
+    pub async fn run(self, asked: impl AsyncFnMut()) -> Ended {
         let Self { data, operators, proxy, admin, listen } = self;
         let (stop_data, data_drain) = shutdown::drain();
         let (stop_operators, operators_drain) = shutdown::drain();
@@ -109,19 +108,26 @@ impl App {
         let (data, operators) = (tokio::spawn(data), tokio::spawn(operators));
 
         admin.ready.serving();
-        shutdown.await;
-        admin.ready.draining();
-        tokio::time::sleep(listen.drain_delay).await;
-        stop_data.pull();
-        let ended = data.await.unwrap_or(Ended::Cut(0));
-        stop_operators.pull();
-        let _ = operators.await; // operators' connections hold nobody's request
-        ended
+        let ended = async {
+            let ended = data.await.unwrap_or(Ended::Cut(0));
+            stop_operators.pull();
+            let _ = operators.await; // operators' connections hold nobody's request
+            ended
+        };
+        let ending = async {
+            shutdown::in_order(asked, listen.drain_delay, || admin.ready.draining(), &stop_data).await;
+            stop_operators.end();
+            std::future::pending().await
+        };
+        tokio::select! {
+            ended = ended => ended,
+            () = ending => Ended::Cut(0),
+        }
     }
 }
 
-fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
-    listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+fn addresses(listeners: &[Listener]) -> Vec<SocketAddr> {
+    listeners.iter().filter_map(Listener::local_addr).collect()
 }
 
 // === from the configuration to each room's settings ===

@@ -139,7 +139,7 @@ async fn run(config: &Config, logs: Arc<Logs>) -> ExitCode {
         Err(unfit) => return fail(&unfit),
     };
     announce(&app, config);
-    let ended = app.run(signalled()).await;
+    let ended = app.run(signals()).await;
     match ended {
         Ended::Drained => tracing::info!("drained"),
         Ended::Cut(connections) => tracing::warn!(connections, "the drain's deadline ended connections"),
@@ -161,10 +161,12 @@ fn announce(app: &App, config: &Config) {
     );
 }
 
-async fn signalled() {
-    if shutdown::requested().await.is_err() {
-        tracing::warn!("signals cannot be heard; end the process by other means");
-        std::future::pending::<()>().await;
+/// Waits for each signal that asks the process to end; for ever if signals cannot be heard.
+fn signals() -> impl AsyncFnMut() {
+    let mut signals = shutdown::Signals::listen().ok();
+    async move || match &mut signals {
+        Some(signals) => signals.next().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -229,7 +231,7 @@ fn demo(port_base: u16) -> ExitCode {
         };
         println!("otk-gateway demo: gateway on {port_base}, admin on {admin}, sandbox upstream on {upstream}; Ctrl-C ends it\n");
         print(&tour::lines(port_base, admin, upstream));
-        app.run(signalled()).await;
+        app.run(signals()).await;
         stop.pull();
         let _ = sandbox.await;
         ExitCode::SUCCESS
@@ -254,7 +256,7 @@ fn sandbox(listen: &config::Address, api_key: Option<String>) -> ExitCode {
             Err(error) => return fail(&error),
         };
         println!("otk-gateway sandbox on {listen}; Ctrl-C ends it");
-        signalled().await;
+        signals()().await;
         stop.pull();
         let _ = serving.await;
         ExitCode::SUCCESS

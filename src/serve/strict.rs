@@ -23,20 +23,6 @@ pub enum Violation {
     Boundary,
 }
 
-/// Stands among the extensions of a request whose head named both a length and a coding.
-#[derive(Clone, Copy, Debug)]
-pub struct DoublyFramed;
-
-/// The head, as received, has a Content-Length. Asked of chunked requests only, whose library-made headers hide it; a head that
-/// was not seen (it came behind another request's bytes) might have one, and counts as if.
-pub fn is_doubly_framed(received: &[u8]) -> bool {
-    let head = memchr::memmem::find(received, b"\r\n\r\n").map(|end| &received[..end]);
-    let names_length = |line: &[u8]| {
-        line.split(|byte| *byte == b':').next().is_some_and(|name| name.eq_ignore_ascii_case(b"content-length"))
-    };
-    head.is_none_or(|head| head.split(|byte| *byte == b'\n').any(names_length))
-}
-
 /// Whether the head leaves no doubt about where the request ends (RFC 9112, sections 3.2 and 6).
 pub fn framing(parts: &Parts) -> Result<(), Violation> {
     if let Some(seen) = parts.extensions.get::<Violation>() {
@@ -49,8 +35,7 @@ pub fn framing(parts: &Parts) -> Result<(), Violation> {
     let lengths = count(&parts.headers, CONTENT_LENGTH);
     let is_list = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes().contains(&b','));
     let codings = count(&parts.headers, TRANSFER_ENCODING);
-    let is_double = parts.extensions.get::<DoublyFramed>().is_some() || (lengths > 0 && codings > 0);
-    if lengths > 1 || is_list || is_double {
+    if lengths > 1 || is_list || (lengths > 0 && codings > 0) {
         return Err(Violation::ContentLength);
     }
     let is_chunked =
@@ -78,15 +63,6 @@ mod tests {
         let builder = http::Request::builder().version(version);
         let request = headers.iter().fold(builder, |builder, (name, value)| builder.header(*name, *value)).body(());
         request.expect("a request").into_parts().0
-    }
-
-    #[test]
-    fn a_length_beside_a_coding_is_found_in_the_bytes() {
-        let head = |lines: &str| format!("GET / HTTP/1.1\r\nhost: a\r\n{lines}\r\n\r\nContent-Length: 5");
-        assert!(!is_doubly_framed(head("transfer-encoding: chunked").as_bytes()));
-        assert!(is_doubly_framed(head("Content-LENGTH: 5\r\ntransfer-encoding: chunked").as_bytes()));
-        assert!(is_doubly_framed(head("transfer-encoding: chunked\r\ncontent-length:5").as_bytes()));
-        assert!(is_doubly_framed(b""), "not seen");
     }
 
     #[test]

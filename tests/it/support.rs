@@ -15,7 +15,7 @@ use otk_gateway::config::{self, Surroundings};
 use otk_gateway::sandbox::{Sandbox, Settings};
 use otk_gateway::{serve, shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 pub mod authority;
@@ -49,7 +49,12 @@ pub async fn gateway_at(upstream: &str, public_key: &str, more: &str, clock: Arc
     let app = App::new(&loaded.config, clock.clone(), None).expect("addresses are free");
     let (data, admin) = (app.data_addresses()[0], app.admin_addresses()[0]);
     let (stop, stopped) = oneshot::channel::<()>();
-    let ended = tokio::spawn(app.run(async { drop(stopped.await) }));
+    let mut stopped = Some(stopped);
+    let asked = async move || match stopped.take() {
+        Some(stopped) => drop(stopped.await),
+        None => std::future::pending().await,
+    };
+    let ended = tokio::spawn(app.run(asked));
     Gateway { data, admin, clock, stop: Some(stop), ended: Some(ended) }
 }
 
@@ -206,8 +211,9 @@ pub async fn play(clock: &Arc<Clock>) -> Played {
     let by = clock.clone();
     let now = Arc::new(move || -> SystemTime { UNIX_EPOCH + Duration::from_nanos(by.now().wall().0 as u64) });
     let sandbox = Sandbox::new(Settings { api_key: None, now, slow: Duration::from_millis(300) });
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let anywhere = serve::Address::Socket("127.0.0.1:0".parse().expect("an address"));
+    let listeners = serve::bind(&anywhere).expect("a port");
+    let url = format!("http://{}", listeners[0].local_addr().expect("bound"));
     let service = sandbox.clone();
     let settings = serve::Settings {
         max_connections: 64,
@@ -220,7 +226,7 @@ pub async fn play(clock: &Arc<Clock>) -> Played {
     let (trigger, drain) = shutdown::drain();
     std::mem::forget(trigger); // it serves until the test's runtime ends
     tokio::spawn(serve::run(
-        vec![listener],
+        listeners,
         move |request, _| service.clone().answer(request),
         settings,
         Arc::default(),
