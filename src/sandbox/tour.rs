@@ -8,17 +8,19 @@ pub fn lines(gateway: u16, admin: u16, sandbox: u16) -> String {
     let one = token(1);
     let mut lines = vec![
         "Active: the JSON an application gets today, and the JPEG itself".to_owned(),
-        format!("  curl -i {certificates}/{one} --output active.json --dump-header -"),
-        format!("  curl -i {certificates}/{one}/image --output active.jpg --dump-header -"),
+        format!("  curl -D - -o active.json {certificates}/{one}"),
+        format!("  curl -D - -o active.jpg {certificates}/{one}/image"),
         "Asked again with what is held already: 304".to_owned(),
         format!("  curl -i -H 'If-None-Match: *' {certificates}/{one}/image"),
     ];
-    for (number, story) in STORIES {
-        lines.push(story.to_string());
-        lines.push(format!(
-            "  curl -i {certificates}/{}/image --output journey-{number:02}.out --dump-header -",
-            token(number)
-        ));
+    for (number, ends, story) in STORIES {
+        // An answer that is an image goes to a file, which then holds the image and nothing else.
+        let options = match ends {
+            Ends::Image => format!("-D - -o journey-{number:02}.jpg"),
+            Ends::Text => "-i".to_owned(),
+        };
+        lines.push(story.to_owned());
+        lines.push(format!("  curl {options} {certificates}/{}/image", token(number)));
     }
     lines.extend([
         "Revoked live: refused at the latest max_exposure (30 s) later, and at once when asked anew".to_owned(),
@@ -37,18 +39,23 @@ pub fn lines(gateway: u16, admin: u16, sandbox: u16) -> String {
     lines.join("\n") + "\n"
 }
 
-const STORIES: [(u8, &str); 13] = [
-    (2, "Revoked: 410"),
-    (3, "Expired: 410"),
-    (4, "Changed after it was signed: 502 SIGNATURE-INVALID"),
-    (5, "Revoked, but the image was sent: 410"),
-    (6, "Active by its code, past by its date: 410"),
-    (7, "Signed an hour ago: 502 RESPONSE-REPLAYED"),
-    (8, "Slow: three seconds"),
-    (9, "The upstream fails: 502 UPSTREAM-ERROR"),
-    (10, "A firewall's page: 502 UPSTREAM-FORBIDDEN"),
-    (11, "Not found: the upstream's own 404"),
-    (12, "Not signed: 502 SIGNATURE-MISSING"),
-    (13, "The same person as the first journey"),
-    (14, "800 KB"),
+enum Ends {
+    Image,
+    Text,
+}
+
+const STORIES: [(u8, Ends, &str); 13] = [
+    (2, Ends::Text, "Revoked: 410"),
+    (3, Ends::Text, "Expired: 410"),
+    (4, Ends::Text, "Changed after it was signed: 502 SIGNATURE-INVALID"),
+    (5, Ends::Text, "Revoked, but the image was sent: 410"),
+    (6, Ends::Text, "Active by its code, past by its date: 410"),
+    (7, Ends::Text, "Signed an hour ago: 502 RESPONSE-REPLAYED"),
+    (8, Ends::Image, "Slow: three seconds"),
+    (9, Ends::Text, "The upstream fails: 502 UPSTREAM-ERROR"),
+    (10, Ends::Text, "A firewall's page: 502 UPSTREAM-FORBIDDEN"),
+    (11, Ends::Text, "Not found: the upstream's own 404"),
+    (12, Ends::Text, "Not signed: 502 SIGNATURE-MISSING"),
+    (13, Ends::Image, "The same person as the first journey"),
+    (14, Ends::Image, "800 KB"),
 ];
