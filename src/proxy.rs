@@ -145,7 +145,14 @@ impl Proxy {
             }
             Route::Passthrough { entry } => {
                 story.route = RouteLabel::Passthrough;
-                let body = read(body, settings.max_request, settings.body_timeout).await?;
+                // What a GET's body says is nobody's concern; it is read so that the next request can be found, and dropped.
+                let body = match parts.method {
+                    Method::GET | Method::HEAD => {
+                        read(body, MAX_IDLE_BODY, settings.body_timeout).await?;
+                        Bytes::new()
+                    }
+                    _ => read(body, settings.max_request, settings.body_timeout).await?,
+                };
                 self.pass(parts, body, settings.modes[entry], request_id).await
             }
         }

@@ -485,3 +485,152 @@ const MAX_SHOWINGS: usize = 32;
 
 /// So few floors cost nothing, and a small `max_journeys` should not make everything ask again.
 const MIN_FLOORS: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::release::Call;
+    use crate::signature::fixture;
+    use serde_json::{Value, json};
+
+    const RULES: Rules = Rules {
+        max_age: Duration::from_secs(120),
+        clock_skew: Duration::from_secs(60),
+        max_exposure: Duration::from_secs(30),
+        withheld_ttl: Duration::from_secs(300),
+    };
+
+    fn clock() -> Clock {
+        Clock::by_hand(Timestamp::parse("2025-05-13T12:00:00Z").expect("a time"))
+    }
+
+    fn token(number: u8) -> JourneyToken {
+        JourneyToken::parse(&format!("00000000-0000-4000-8000-{number:012}")).expect("a token")
+    }
+
+    /// What the authority says of this person now, changed as the test wants it.
+    fn answer(clock: &Clock, code: &str, person: i64, change: impl FnOnce(&mut Value)) -> Answer {
+        let image: Option<&[u8]> = (code == "ACTIVE").then_some(&[0xff, 0xd8, 0xff, 1]);
+        let mut said = fixture::answer(code, clock.now().wall(), image.map(|_| "etag"), image);
+        said["data"]["uaekyc_id"] = json!(person);
+        change(&mut said);
+        let call = Call { sent: clock.now(), received: clock.now(), upstream_age: Duration::ZERO };
+        Answer { authentic: fixture::authentic(said).0, call }
+    }
+
+    fn learn(marks: &mut Marks, clock: &Clock, journey: u8, code: &str, person: i64) -> Result<Answer, Reason> {
+        clock.advance(Duration::from_millis(1)); // no two answers of these tests are the very same
+        let answer = answer(clock, code, person, |_| {});
+        marks.learn(&token(journey), &answer, &RULES).map(|()| answer)
+    }
+
+    fn is_confirmed(marks: &Marks, journey: u8, answer: &Answer) -> bool {
+        answer.call.sent.order() > marks.seen(&token(journey), answer).confirm_after
+    }
+
+    #[test]
+    fn a_mark_goes_only_when_an_answer_from_then_would_be_a_replay() {
+        let (clock, mut marks) = (clock(), Marks::new(1));
+        assert!(learn(&mut marks, &clock, 1, "ACTIVE", 1).is_ok());
+        clock.advance(Duration::from_secs(179));
+        assert_eq!(learn(&mut marks, &clock, 2, "ACTIVE", 1).map(|_| ()), Err(Reason::Overloaded));
+        assert!(!marks.has_room(&token(2), &clock.now(), &RULES) && marks.has_room(&token(1), &clock.now(), &RULES));
+        clock.advance(Duration::from_secs(1));
+        assert!(learn(&mut marks, &clock, 2, "ACTIVE", 1).is_ok());
+        assert_eq!((marks.count(), marks.expiring(Timestamp(0), Timestamp(i64::MAX))), (1, 1));
+    }
+
+    #[test]
+    fn a_revocation_makes_the_person_and_the_etag_confirm_again_even_where_they_are_not_known_yet() {
+        let (clock, mut marks) = (clock(), Marks::new(9));
+        let relative = learn(&mut marks, &clock, 1, "ACTIVE", 1).expect("genuine");
+        let same_etag = learn(&mut marks, &clock, 2, "ACTIVE", 2).expect("genuine");
+        let under_way = answer(&clock, "ACTIVE", 1, |_| {});
+        learn(&mut marks, &clock, 3, "ACTIVE", 1).expect("genuine");
+        learn(&mut marks, &clock, 3, "REVOKED", 1).expect("genuine");
+        for (journey, answer) in [(1, &relative), (2, &same_etag), (4, &under_way)] {
+            assert!(!is_confirmed(&marks, journey, answer), "{journey}");
+        }
+        let later = learn(&mut marks, &clock, 1, "ACTIVE", 1).expect("genuine");
+        assert!(is_confirmed(&marks, 1, &later));
+    }
+
+    #[test]
+    fn too_many_floors_become_one_for_everybody() {
+        let mut floors = Floors::new(2);
+        let clock = clock();
+        let orders: Vec<Order> = (0..3).map(|_| clock.now().order()).collect();
+        for (number, order) in orders.iter().enumerate() {
+            floors.raise(Scope::Person(PersonId(number as i64)), *order);
+        }
+        let of = |person| floors.highest([Some(Scope::Person(PersonId(person))), None, None]);
+        assert_eq!((of(0), of(1), of(2), of(99)), (orders[0], orders[1], orders[2], orders[0]));
+    }
+
+    #[test]
+    fn a_key_that_is_gone_takes_person_and_image_with_it_but_not_the_times() {
+        let (clock, mut marks) = (clock(), Marks::new(9));
+        let held = learn(&mut marks, &clock, 1, "ACTIVE", 1).expect("genuine");
+        let before = marks.seen(&token(1), &held);
+        let none: [&str; 0] = [];
+        marks.keep_keys(&Keys::parse(none).expect("no keys"), &clock.now());
+        let after = marks.seen(&token(1), &held);
+        assert_eq!((before.person, after.person), (Some(PersonId(1)), None));
+        let newest = after.newest.expect("times stay");
+        assert_eq!((Some(newest.signed), newest.shown), (before.newest.map(|newest| newest.signed), None));
+        assert!(!is_confirmed(&marks, 1, &held));
+    }
+
+    #[test]
+    fn an_etag_conflicts_when_two_persons_show_two_images_in_any_order() {
+        let other_image =
+            |said: &mut Value| said["data"]["certificate_base64"] = json!("data:image/jpeg;base64,/9j/Ag==");
+        for first_is_other in [true, false] {
+            let (clock, mut marks) = (clock(), Marks::new(9));
+            let first = answer(&clock, "ACTIVE", 1, |said| {
+                if first_is_other {
+                    other_image(said)
+                }
+            });
+            let second = answer(&clock, "ACTIVE", 2, |said| {
+                if !first_is_other {
+                    other_image(said)
+                }
+            });
+            marks.learn(&token(1), &first, &RULES).expect("genuine");
+            assert!(!marks.seen(&token(1), &first).conflict);
+            marks.learn(&token(2), &second, &RULES).expect("genuine");
+            assert!(marks.seen(&token(1), &first).conflict && marks.seen(&token(2), &second).conflict);
+            marks.purge(&Purge::Journey(token(2)), true, &clock.now());
+            assert!(!marks.seen(&token(1), &first).conflict, "forgetting is the way out");
+        }
+    }
+
+    #[test]
+    fn the_same_answer_for_another_journey_is_refused_unless_the_calls_overlapped() {
+        let (clock, mut marks) = (clock(), Marks::new(9));
+        let overlapping = clock.now();
+        let first = answer(&clock, "ACTIVE", 1, |_| {});
+        marks.learn(&token(1), &first, &RULES).expect("genuine");
+        let again = |sent| Answer { call: Call { sent, received: clock.now(), ..first.call }, ..first.clone() };
+        assert_eq!(marks.learn(&token(2), &again(overlapping), &RULES), Ok(()));
+        assert_eq!(marks.learn(&token(3), &again(clock.now()), &RULES), Err(Reason::IdentityMismatch));
+        assert_eq!(
+            marks.learn(&token(1), &again(clock.now()), &RULES),
+            Err(Reason::IdentityMismatch),
+            "it was seen elsewhere since"
+        );
+    }
+
+    #[test]
+    fn expiries_follow_the_newest_answer() {
+        let (clock, mut marks) = (clock(), Marks::new(9));
+        let all = |marks: &Marks| marks.expiring(Timestamp(0), Timestamp(i64::MAX));
+        learn(&mut marks, &clock, 1, "ACTIVE", 1).expect("genuine");
+        learn(&mut marks, &clock, 1, "ACTIVE", 1).expect("genuine");
+        assert_eq!((all(&marks), marks.list_expiring(Timestamp(0), Timestamp(i64::MAX)).len()), (1, 1));
+        learn(&mut marks, &clock, 1, "REVOKED", 1).expect("genuine");
+        assert_eq!(all(&marks), 0);
+    }
+}
