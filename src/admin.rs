@@ -28,7 +28,7 @@ use crate::proxy::gate::Gate;
 use crate::proxy::{self, new_request_id};
 use crate::reason::Reason;
 use crate::serve::{Counters, Peer};
-use crate::telemetry::Logs;
+use crate::telemetry::{Logs, Pseudonyms};
 use crate::upstream::Upstream;
 
 /// Answers the admin listener's requests.
@@ -51,6 +51,8 @@ pub struct Rooms {
     pub upstream: Upstream,
     /// What was counted.
     pub metrics: Arc<Metrics>,
+    /// For journeys' names.
+    pub pseudonyms: Pseudonyms,
     /// For the times in errors.
     pub clock: Arc<Clock>,
     /// Connections of the data listener.
@@ -110,10 +112,8 @@ impl Admin {
             "/metrics" => Ok(self.metrics()),
             "/status" => Ok(json_answer(StatusCode::OK, &self.status())),
             "/expiring" => self.expiring(parts.uri.query()),
-            _ => {
-                let body = proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?;
-                self.purge(&body)
-            }
+            "/explain" => self.explain(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
+            _ => self.purge(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
         }
     }
 
@@ -196,6 +196,34 @@ impl Admin {
         Ok(json_answer(StatusCode::OK, &Value::from(listed)))
     }
 
+    fn explain(&self, body: &[u8]) -> Result<Answer, Refusal> {
+        let token =
+            read_explain(body).ok_or_else(|| invalid("the body is JSON with the one member journey, a UUID v4"))?;
+        let explanation = self.rooms.gateway.explain(&token);
+        let outcomes: Vec<Value> =
+            explanation.outcomes.iter().map(|(at, word)| json!({ "at": at.to_rfc3339(), "outcome": word })).collect();
+        let held = explanation.held;
+        let rules = held.as_ref().map(|held| {
+            let word = |holds: bool| if holds { "pass" } else { "fail" };
+            let numbered = held.rules.iter().zip(1..);
+            numbered
+                .map(|((name, holds), number)| json!({ "rule": number, "name": name, "result": word(*holds) }))
+                .collect::<Value>()
+        });
+        Ok(json_answer(
+            StatusCode::OK,
+            &json!({
+                "journey": self.rooms.pseudonyms.of(&token).to_string(),
+                "status": held.as_ref().and_then(|held| held.status).map(|status| status.as_str()),
+                "etag": held.as_ref().and_then(|held| held.etag.as_ref()).map(|etag| etag.as_str().to_owned()),
+                "signed_at": held.as_ref().and_then(|held| held.signed).map(|signed| signed.to_rfc3339()),
+                "age_seconds": held.as_ref().map(|held| held.age.as_secs()),
+                "rules": rules,
+                "outcomes": outcomes,
+            }),
+        ))
+    }
+
     fn purge(&self, body: &[u8]) -> Result<Answer, Refusal> {
         let (what, forget) = read_purge(body).ok_or_else(|| {
             invalid(
@@ -228,6 +256,12 @@ fn read_purge(body: &[u8]) -> Option<(Purge, bool)> {
         _ => return None,
     };
     Some((what, forget))
+}
+
+fn read_explain(body: &[u8]) -> Option<JourneyToken> {
+    let Ok(Value::Object(members)) = serde_json::from_slice(body) else { return None };
+    let token = members.get("journey").filter(|_| members.len() == 1)?;
+    JourneyToken::parse(token.as_str()?)
 }
 
 /// `30d`, `12h`, `45m`, `10s`.
@@ -295,12 +329,13 @@ impl Readiness {
     }
 }
 
-const ROUTES: [(&str, &str); 6] = [
+const ROUTES: [(&str, &str); 7] = [
     ("/livez", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/status", "GET, HEAD"),
     ("/expiring", "GET, HEAD"),
+    ("/explain", "POST"),
     ("/purge", "POST"),
 ];
 

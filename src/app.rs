@@ -62,9 +62,10 @@ impl App {
         let pseudonyms = Pseudonyms::of_this_run().map_err(|_| Unfit::Unusable("the system's random numbers"))?;
         let settings = proxy_settings(config)?;
         let gate = ArcSwap::from_pointee(admin_gate(config));
-        let proxy = Proxy::new(settings, gateway.clone(), upstream.clone(), clock.clone(), metrics.clone(), pseudonyms);
+        let proxy =
+            Proxy::new(settings, gateway.clone(), upstream.clone(), clock.clone(), metrics.clone(), pseudonyms.clone());
         let counters = || Arc::new(Counters::default());
-        let rooms = Rooms { gateway, upstream, metrics, clock, data: counters(), admin: counters(), logs };
+        let rooms = Rooms { gateway, upstream, metrics, pseudonyms, clock, data: counters(), admin: counters(), logs };
         let admin = Admin { ready: Readiness::default(), rooms, gate, started: Instant::now() };
         Ok(Self {
             data: serve::bind(&address(&config.listen.address)?).map_err(Unfit::Bind)?,

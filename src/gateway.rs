@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use hashlink::LruCache;
 
 use crate::budget::Priority;
 use crate::cache::{Absence, Cache, Expiring, Fill, Purge};
-use crate::certificate::{Image, JourneyToken, Timestamp};
+use crate::certificate::{Etag, Image, JourneyToken, Status, Timestamp};
 use crate::clock::{Clock, Moment};
 use crate::envelope::{Document, Malformed};
 use crate::flight::{Flights, Lost, Seat};
@@ -37,6 +38,7 @@ pub struct Gateway {
     flights: Flights<JourneyToken, Progress, Landed>,
     keys: ArcSwap<Keys>,
     metrics: Arc<Metrics>,
+    recent: Mutex<LruCache<JourneyToken, Heard>>,
     settings: ArcSwap<Settings>,
 }
 
@@ -71,6 +73,33 @@ pub struct Told {
     /// How the cache took part.
     pub cache: CacheUse,
 }
+
+/// Why a journey is answered as it is, for somebody who asks.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// What is held of it, if anything.
+    pub held: Option<Held>,
+    /// Its last outcomes, the latest first: when, and in which word.
+    pub outcomes: Vec<(Timestamp, &'static str)>,
+}
+
+/// What is held of a journey, looked at as for a request that arrives now.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// What the authority said.
+    pub status: Option<Status>,
+    /// Of the certificate, if it is ACTIVE and whole.
+    pub etag: Option<Etag>,
+    /// When it was signed.
+    pub signed: Option<Timestamp>,
+    /// How long ago the call was sent.
+    pub age: Duration,
+    /// The seven rules, and whether they hold.
+    pub rules: [(&'static str, bool); 7],
+}
+
+/// The last outcomes of a journey, the latest first.
+type Heard = [Option<(Timestamp, &'static str)>; 5];
 
 /// What may be answered.
 #[derive(Debug)]
@@ -165,12 +194,19 @@ impl Gateway {
             flights: Flights::new(),
             keys: ArcSwap::from_pointee(keys),
             metrics,
+            recent: Mutex::new(LruCache::new(MAX_HEARD)),
             settings: ArcSwap::from_pointee(settings),
         })
     }
 
     /// Tells the story of one request for a certificate. `anew` wants a call that is sent after this.
     pub async fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool) -> Told {
+        let told = self.tell(token, anew).await;
+        self.note(token, told.outcome.as_str());
+        told
+    }
+
+    async fn tell(self: &Arc<Self>, token: JourneyToken, anew: bool) -> Told {
         let ask = Ask { arrived: self.clock.now(), anew };
         if let Some((outcome, ttl)) = self.look(&token, &ask) {
             self.metrics.cache_request(CacheResult::Hit);
@@ -365,6 +401,38 @@ impl Gateway {
         self.cache.purge(what, forget, &self.clock.now())
     }
 
+    /// Why this journey is answered as it is.
+    pub fn explain(&self, token: &JourneyToken) -> Explanation {
+        let ask = Ask { arrived: self.clock.now(), anew: false };
+        let held =
+            self.cache.held(token).map(|(answer, image)| self.explain_held(token, &answer, image.as_ref(), &ask));
+        let heard = self.recent.lock().unwrap_or_else(PoisonError::into_inner).peek(token).copied();
+        Explanation { held, outcomes: heard.unwrap_or_default().into_iter().flatten().collect() }
+    }
+
+    fn explain_held(&self, token: &JourneyToken, answer: &Answer, image: Option<&Image>, ask: &Ask) -> Held {
+        let now = self.clock.now();
+        let key_in_force = self.keys.load().contains(answer.authentic.key());
+        let seen = self.cache.seen(token, answer);
+        let rules = &self.settings.load().rules;
+        Held {
+            status: answer.authentic.claims().status,
+            etag: answer.authentic.certificate().map(|certificate| certificate.etag.clone()),
+            signed: answer.authentic.claims().signed,
+            age: now.age_of(&answer.call.sent),
+            rules: release::explain(answer, image, key_in_force, &seen, ask, &now, rules),
+        }
+    }
+
+    /// Remembers an outcome for a while, before the four that came before it.
+    fn note(&self, token: JourneyToken, word: &'static str) {
+        let now = self.clock.now().wall();
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        let heard = recent.entry(token).or_insert([None; 5]);
+        heard.rotate_right(1);
+        heard[0] = Some((now, word));
+    }
+
     /// Puts other keys in force; what was learned under a key that is gone goes with it.
     pub fn replace_keys(&self, keys: Keys) {
         let keys = Arc::new(keys);
@@ -426,6 +494,20 @@ impl Absence {
     }
 }
 
+impl Outcome {
+    /// In one word.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Release(_) => "released",
+            Self::Withhold(withheld) if withheld.status == Status::Revoked => Reason::CertificateRevoked.as_str(),
+            Self::Withhold(_) => Reason::CertificateExpired.as_str(),
+            Self::Decline(_) => "declined",
+            Self::Pass(_) => "passed",
+            Self::Refuse(refusal) => refusal.reason.as_str(),
+        }
+    }
+}
+
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Self {
         Self { reason, retry_after: None }
@@ -460,6 +542,9 @@ const MAX_CALLS: usize = 4;
 
 /// When to come back after that, or when no mark is free.
 const BUSY: Duration = Duration::from_secs(1);
+
+/// Of so many journeys the last outcomes are known; who asks why, asks soon.
+const MAX_HEARD: usize = 10_000;
 
 /// The largest 4xx of the upstream that is passed on.
 const MAX_CLIENT_ERROR: usize = 16 * 1024;

@@ -227,6 +227,34 @@ pub fn decide(
     Verdict::Release(Permit(Grant { answer: answer.clone(), image: image.clone(), age, unchanged }))
 }
 
+/// The seven rules one by one, for somebody who asks why; `decide` would release exactly when all hold.
+pub fn explain(
+    answer: &Answer,
+    image: Option<&Image>,
+    key_in_force: bool,
+    seen: &Seen,
+    ask: &Ask,
+    now: &Moment,
+    rules: &Rules,
+) -> [(&'static str, bool); 7] {
+    let Answer { authentic, call } = answer;
+    let signed = authentic.claims().signed;
+    let is_timely = signed.is_some_and(|signed| {
+        timely(signed, call.received.wall(), rules).is_ok() && in_order(authentic, signed, seen, rules).is_ok()
+    });
+    let certificate = authentic.certificate();
+    let is_theirs = |certificate| image.is_some_and(|image| these_bytes(certificate, image, seen));
+    [
+        ("genuine", key_in_force),
+        ("timely", is_timely),
+        ("this person", this_person(authentic, seen).is_ok()),
+        ("whole", certificate.is_some()),
+        ("valid", certificate.is_some_and(|certificate| is_valid(answer, certificate, now))),
+        ("fresh", is_confirmed(answer, seen) && is_fresh(answer, rules.max_exposure, ask, now)),
+        ("these bytes", !seen.conflict && certificate.is_some_and(is_theirs)),
+    ]
+}
+
 /// Rule 2, first half: neither a replay nor from the future.
 fn timely(signed: Timestamp, received: Timestamp, rules: &Rules) -> Result<(), Reason> {
     if received.since(signed) > rules.max_age {
@@ -421,6 +449,7 @@ mod tests {
     }
 
     impl Case {
+        /// Decides, and demands that the explanation agrees.
         fn decide(self) -> Verdict {
             let (authentic, _) = fixture::authentic(self.answer);
             let clock = Clock::by_hand(noon());
@@ -442,7 +471,11 @@ mod tests {
             let ask = if self.asked_first { early } else { late };
             let image = self.image.and_then(|bytes| Image::new(Bytes::from_static(bytes)));
             let answer = Arc::new(Answer { authentic, call });
-            decide(&answer, image.as_ref(), self.key_in_force, &seen, &ask, &clock.now(), &self.rules)
+            let now = clock.now();
+            let verdict = decide(&answer, image.as_ref(), self.key_in_force, &seen, &ask, &now, &self.rules);
+            let told = explain(&answer, image.as_ref(), self.key_in_force, &seen, &ask, &now, &self.rules);
+            assert_eq!(matches!(verdict, Verdict::Release(_)), told.iter().all(|(_, holds)| *holds), "{told:?}");
+            verdict
         }
     }
 

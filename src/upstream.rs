@@ -358,6 +358,9 @@ impl Upstream {
             StatusCode::SERVICE_UNAVAILABLE => asked?,
             _ => return None,
         };
+        if by_rate {
+            self.0.metrics.rate_limited(LimitedBy::Upstream);
+        }
         self.0.budget.pause(pause, by_rate);
         Some(pause)
     }

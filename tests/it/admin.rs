@@ -113,3 +113,37 @@ async fn the_summary_tells_what_was_refused() {
     assert_eq!(status["refusals"], json!({ "signature-invalid": 1 }));
     assert!(status["uptime_seconds"].is_u64() && status["version"].is_string() && status["cache"]["journeys"].is_u64());
 }
+
+#[tokio::test]
+async fn why_a_journey_is_answered_as_it_is_can_be_asked() {
+    let (gateway, upstream) = started().await;
+    gateway.get(&path(1)).await;
+    gateway.pass(Duration::from_secs(31));
+    let body = json!({ "journey": token(1) }).to_string();
+    let why = gateway.admin("POST", "/explain", &body).await.json();
+    assert_eq!(
+        (why["status"].as_str(), why["age_seconds"].as_u64(), why["journey"].as_str().map(str::len)),
+        (Some("ACTIVE"), Some(31), Some(12))
+    );
+    let results: Vec<&str> =
+        why["rules"].as_array().expect("seven").iter().map(|rule| rule["result"].as_str().expect("a word")).collect();
+    assert_eq!(results, ["pass", "pass", "pass", "pass", "pass", "fail", "pass"], "only freshness is missing: {why}");
+    assert!(why["etag"].is_string() && why["signed_at"] == "2025-05-13T12:00:00.000Z");
+
+    upstream.change(&token(1), "revoke").await;
+    gateway.get(&image_path(1)).await;
+    let why = gateway.admin("POST", "/explain", &body).await.json();
+    assert_eq!(
+        (why["status"].as_str(), why["outcomes"][0]["outcome"].as_str(), why["outcomes"][1]["outcome"].as_str()),
+        (Some("REVOKED"), Some("certificate-revoked"), Some("released"))
+    );
+    for _ in 0..9 {
+        gateway.get(&image_path(1)).await;
+    }
+    let why = gateway.admin("POST", "/explain", &body).await;
+    assert_eq!(why.json()["outcomes"].as_array().map(Vec::len), Some(5));
+    assert!(!why.text().contains(&token(1)));
+    let stranger = gateway.admin("POST", "/explain", &json!({ "journey": token(7) }).to_string()).await.json();
+    assert!(stranger["rules"].is_null() && stranger["outcomes"] == json!([]));
+    assert_eq!(gateway.admin("POST", "/explain", "{\"journey\":\"x\"}").await.code(), "INVALID-REQUEST");
+}

@@ -97,7 +97,7 @@ async fn a_429_silences_everybody_for_as_long_as_it_says() {
         assert!(matches!(refused.header("retry-after"), "37" | "36" | "35"), "{}", refused.header("retry-after"));
     }
     assert_eq!(mock.calls_async().await, 1);
-    assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"upstream\"}").await, 2.0);
+    assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"upstream\"}").await, 3.0);
 }
 
 #[tokio::test]
