@@ -1,7 +1,6 @@
 //! The release rules once more, naively: a history, and what it allows. Nothing here is the gateway's.
-use std::collections::{HashMap, HashSet};
-
 use crate::history::{Answer, At, MAX_AGE, SKEW, Scope};
+use std::collections::{HashMap, HashSet};
 
 /// (signed, shown, key)
 type Newest = (i64, Option<(u8, u8)>, u8);
@@ -79,8 +78,8 @@ impl Reference {
 
     /// Only one image was ever seen under this ETag.
     pub fn is_unchanged(&self, etag: u8) -> bool {
-        let of_etag = self.showings.iter().filter(|(seen, ..)| *seen == etag);
-        of_etag.map(|(_, _, image, _)| image).collect::<HashSet<_>>().len() <= 1
+        let images = self.showings.iter().filter(|(seen, ..)| *seen == etag).map(|(_, _, image, _)| image);
+        images.collect::<HashSet<_>>().len() <= 1
     }
 
     pub fn purge(&mut self, scope: Scope, now: u64) {
@@ -90,17 +89,16 @@ impl Reference {
             Scope::Etag(one) => mark.newest.and_then(|(_, shown, _)| shown).is_some_and(|(etag, _)| etag == one),
             Scope::All => false,
         };
-        let named: Vec<u8> =
-            self.marks.iter().filter(|(journey, mark)| is_named(journey, mark)).map(|(journey, _)| *journey).collect();
+        let named = self.marks.iter().filter(|(journey, mark)| is_named(journey, mark));
+        let named: Vec<u8> = named.map(|(journey, _)| *journey).collect();
         named.into_iter().for_each(|journey| self.raise_relatives(journey, now));
         self.floors.insert(scope, now);
     }
 
     pub fn drop_key(&mut self, key: u8, now: u64) {
-        if !self.keys.remove(&key) {
-            return; // it was gone already
+        if self.keys.remove(&key) {
+            self.floors.insert(Scope::All, now);
         }
-        self.floors.insert(Scope::All, now);
         self.showings.retain(|(.., by)| *by != key);
         for mark in self.marks.values_mut() {
             mark.person = mark.person.filter(|(_, by)| *by != key);
@@ -131,8 +129,8 @@ impl Reference {
         let mark = self.marks.get(&journey);
         let person = mark.and_then(|mark| mark.person).map(|(person, _)| Scope::Person(person));
         let etag = mark.and_then(|mark| mark.newest).and_then(|(_, shown, _)| shown).map(|(etag, _)| Scope::Etag(etag));
-        self.floors
-            .extend([Some(Scope::Journey(journey)), person, etag].into_iter().flatten().map(|scope| (scope, now)));
+        let scopes = [Some(Scope::Journey(journey)), person, etag].into_iter().flatten();
+        self.floors.extend(scopes.map(|scope| (scope, now)));
     }
 
     fn has_room(&self, journey: u8, now: At) -> bool {
@@ -146,8 +144,7 @@ impl Reference {
             let oldest = self.marks.iter().min_by_key(|(_, mark)| mark.last.order).map(|(journey, _)| *journey);
             oldest.and_then(|journey| self.marks.remove(&journey));
         }
-        let mark = self.marks.entry(journey).or_default();
-        mark.last = now;
-        mark
+        self.marks.entry(journey).or_default().last = now;
+        self.marks.get_mut(&journey).expect("made just now")
     }
 }
