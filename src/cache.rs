@@ -13,10 +13,9 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use moka::policy::EvictionPolicy;
 
-use crate::certificate::{Etag, Image, JourneyToken, PersonId, Timestamp};
+use crate::certificate::{Etag, Image, JourneyToken, PersonId, Said, Timestamp};
 use crate::clock::{Moment, Order};
 use crate::reason::Reason;
 use crate::release::{Answer, Ask, Call, Rules, Seen};
@@ -47,7 +46,7 @@ pub struct Cache {
 #[derive(Debug)]
 pub struct Absence {
     /// Its answer.
-    pub body: Bytes,
+    pub body: Said,
     /// The call that brought it.
     pub call: Call,
 }
@@ -273,7 +272,7 @@ impl Cache {
 fn weight(answer: &Answer) -> u32 {
     let text = match answer.authentic.content() {
         Ok(Content::Certificate(certificate)) => certificate.frame.len(),
-        Ok(Content::Withdrawn { body, .. } | Content::Declined(body)) => body.len(),
+        Ok(Content::Withdrawn { body, .. } | Content::Declined(body)) => body.0.len(),
         Err(_) => 0,
     };
     u32::try_from(text + size_of::<Answer>() + size_of::<JourneyToken>()).unwrap_or(u32::MAX)

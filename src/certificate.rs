@@ -34,6 +34,10 @@ pub enum Status {
     Expired,
 }
 
+/// A text of the authority's, as it goes to whoever may read it. `Debug` shows its length only: it names a person.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Said(pub Bytes);
+
 /// A point in wall-clock time, in nanoseconds since 1970 (UTC); what lies outside 1678 to 2262 is moved to the nearer end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp(pub i64);
@@ -113,6 +117,12 @@ impl Etag {
 impl fmt::Debug for Etag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Etag(..)")
+    }
+}
+
+impl fmt::Debug for Said {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Said({} bytes)", self.0.len())
     }
 }
 
@@ -297,7 +307,8 @@ mod tests {
         let token = JourneyToken::parse("0b7a9f52-3c1d-4e8f-9a6b-5c4d3e2f1a0b");
         assert_eq!(format!("{token:?}"), "Some(JourneyToken(..))");
         let image = Image::new(Bytes::from_static(&[0xff, 0xd8, 0xff, 0xe0]));
-        assert_eq!(format!("{image:?} {:?}", PersonId(7)), "Some(Image(4 bytes)) PersonId(..)");
+        let said = Said(Bytes::from_static(b"{}"));
+        assert_eq!(format!("{image:?} {:?} {said:?}", PersonId(7)), "Some(Image(4 bytes)) PersonId(..) Said(2 bytes)");
         assert!(Image::new(Bytes::from_static(b"\x89PNG")).is_none());
     }
 }

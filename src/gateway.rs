@@ -15,12 +15,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
 use hashlink::LruCache;
 
 use crate::budget::Priority;
 use crate::cache::{Absence, Cache, Expiring, Fill, Purge};
-use crate::certificate::{Etag, Image, JourneyToken, Status, Timestamp};
+use crate::certificate::{Etag, Image, JourneyToken, Said, Status, Timestamp};
 use crate::clock::{Clock, Moment};
 use crate::envelope::{Document, Malformed};
 use crate::flight::{Flights, Lost, Seat};
@@ -109,7 +108,7 @@ pub enum Outcome {
     /// The certificate is REVOKED or EXPIRED.
     Withhold(Withheld),
     /// The upstream's own signed `"success": false`.
-    Decline(Bytes),
+    Decline(Said),
     /// The upstream's own 4xx.
     Pass(ClientError),
     /// Nothing: this is why.
@@ -122,7 +121,7 @@ pub struct ClientError {
     /// 400 to 499, but not 401, 403 or 429.
     pub status: u16,
     /// A small JSON object.
-    pub body: Bytes,
+    pub body: Said,
 }
 
 /// Why there is no answer, and when to try again.
@@ -387,9 +386,9 @@ impl Gateway {
             return Landed::Refused(Reason::UpstreamMalformed.into());
         }
         if fetched.status != http::StatusCode::NOT_FOUND {
-            return Landed::Pass(ClientError { status: fetched.status.as_u16(), body: fetched.body });
+            return Landed::Pass(ClientError { status: fetched.status.as_u16(), body: Said(fetched.body) });
         }
-        let absence = Arc::new(Absence { body: fetched.body, call });
+        let absence = Arc::new(Absence { body: Said(fetched.body), call });
         self.cache.learn_absence(token, absence.clone());
         Landed::Absent(absence)
     }

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::certificate::{Digest, Etag, Image, PersonId, Status, Timestamp};
+use crate::certificate::{Digest, Etag, Image, PersonId, Said, Status, Timestamp};
 use crate::clock::{Moment, Order};
 use crate::envelope::{Frame, Malformed};
 use crate::reason::Reason;
@@ -121,7 +121,7 @@ pub enum Verdict {
     /// Do not show it: it is REVOKED or EXPIRED.
     Withhold(Withheld),
     /// Pass on the upstream's own `"success": false`.
-    Decline(Bytes),
+    Decline(Said),
     /// Nothing is wrong, but nothing is confirmed either: ask the upstream.
     Stale,
     /// Something is wrong.
@@ -167,7 +167,7 @@ pub struct Withheld {
     /// Why: never ACTIVE.
     pub status: Status,
     /// What may be told.
-    pub body: Bytes,
+    pub body: Said,
     /// The upstream sent an image, so `body` is not its own text.
     pub rebuilt: bool,
     /// How long ago the call was sent.
@@ -315,7 +315,7 @@ fn these_bytes(certificate: &Certificate, image: &Image, seen: &Seen) -> bool {
 
 fn expired(certificate: &Certificate, age: Duration) -> Verdict {
     match certificate.frame.withhold(Status::Expired) {
-        Ok(body) => Verdict::Withhold(Withheld { status: Status::Expired, body, rebuilt: true, age }),
+        Ok(body) => Verdict::Withhold(Withheld { status: Status::Expired, body: Said(body), rebuilt: true, age }),
         Err(Malformed) => Verdict::Refuse(Reason::UpstreamMalformed),
     }
 }

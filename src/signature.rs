@@ -14,7 +14,7 @@ use std::fmt;
 use bytes::Bytes;
 use secp256k1::{Message, PublicKey, Secp256k1, VerifyOnly, ecdsa};
 
-use crate::certificate::{Digest, Etag, Image, Status, Timestamp};
+use crate::certificate::{Digest, Etag, Image, Said, Status, Timestamp};
 use crate::envelope::{Claims, Document, Frame, Malformed, Node};
 
 /// The public keys in force. Cheap to share, replaced as a whole when they change.
@@ -69,12 +69,12 @@ pub enum Content {
         /// Which of the two.
         status: Status,
         /// The answer, or what is left of it.
-        body: Bytes,
+        body: Said,
         /// An image came with it, so `body` was rebuilt without.
         rebuilt: bool,
     },
     /// `"success": false` without an image: the upstream's own text.
-    Declined(Bytes),
+    Declined(Said),
 }
 
 /// An ACTIVE certificate less its image, which is remembered elsewhere and recognised by its digest.
@@ -108,13 +108,13 @@ pub fn verify(wire: &Bytes, keys: &Keys) -> Result<(Authentic, Option<Image>), F
 fn content(document: &Document<'_>, claims: &Claims, wire: &Bytes) -> Result<(Content, Option<Image>), Malformed> {
     claims.signed.ok_or(Malformed)?;
     if !claims.success.ok_or(Malformed)? {
-        return if claims.has_image { Err(Malformed) } else { Ok((Content::Declined(wire.clone()), None)) };
+        return if claims.has_image { Err(Malformed) } else { Ok((Content::Declined(Said(wire.clone())), None)) };
     }
     claims.person.ok_or(Malformed)?;
     let status = claims.status.ok_or(Malformed)?;
     if status != Status::Active {
         let rebuilt = claims.has_image || claims.has_etag;
-        let body = if rebuilt { document.withhold(status) } else { wire.clone() };
+        let body = Said(if rebuilt { document.withhold(status) } else { wire.clone() });
         return Ok((Content::Withdrawn { status, body, rebuilt }, None));
     }
     let etag = claims.etag.clone().ok_or(Malformed)?;

@@ -74,7 +74,7 @@ struct Inner {
 }
 
 /// An answer about a certificate, unread.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Fetched {
     /// 2xx, 3xx, or a 4xx that is not about our key or our rate.
     pub status: StatusCode,

@@ -56,13 +56,13 @@ pub fn certificate(told: Told, face: Face, request: &HeaderMap) -> Result<Answer
         (Outcome::Release(permit), face) => Ok(released(permit, cache, face, request)),
         (Outcome::Withhold(withheld), Face::Json) => Ok(withheld_json(&withheld, cache)),
         (Outcome::Withhold(withheld), Face::Image) => Err(gone(&withheld, cache)),
-        (Outcome::Decline(body), Face::Json) => Ok(passed(StatusCode::OK, body, cache)),
+        (Outcome::Decline(body), Face::Json) => Ok(passed(StatusCode::OK, body.0, cache)),
         (Outcome::Decline(_), Face::Image) => {
             Err(Refusal::of(Reason::UpstreamError).with_header(CACHE_STATUS, cache_status(cache, false)))
         }
         (Outcome::Pass(ClientError { status, body }), _) => {
             let status = StatusCode::from_u16(status).expect("a client error is between 400 and 499");
-            Ok(passed(status, body, cache))
+            Ok(passed(status, body.0, cache))
         }
         (Outcome::Refuse(refusal), _) => {
             let refused = Refusal::of(refusal.reason).retry_after(refusal.retry_after);
@@ -138,7 +138,7 @@ fn not_modified(_: &Permit) -> Response<Body> {
 }
 
 fn withheld_json(withheld: &Withheld, cache: CacheUse) -> Answered {
-    let mut response = whole(StatusCode::OK, withheld.body.clone());
+    let mut response = whole(StatusCode::OK, withheld.body.0.clone());
     let headers = response.headers_mut();
     add_story(headers, withheld.status, withheld.age, cache, true);
     if withheld.rebuilt {
