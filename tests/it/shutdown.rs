@@ -32,7 +32,7 @@ async fn what_is_under_way_is_finished_and_nothing_new_is_taken() {
 async fn during_the_delay_it_is_unready_but_serves() {
     let clock = clock();
     let upstream = play(&clock).await;
-    let mut gateway = gateway_at(&upstream.url, &upstream.key(), "listen.drain_delay = \"2s\"", clock).await;
+    let mut gateway = gateway_at(&upstream.url, &upstream.key(), "listen.drain_delay = \"5s\"", clock).await;
     gateway.stop();
     eventually("unready", async || gateway.admin("GET", "/readyz", "").await.status == 503).await;
     assert!(gateway.admin("GET", "/readyz", "").await.text().contains("not_draining"));

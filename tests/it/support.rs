@@ -210,7 +210,7 @@ impl Played {
 pub async fn play(clock: &Arc<Clock>) -> Played {
     let by = clock.clone();
     let now = Arc::new(move || -> SystemTime { UNIX_EPOCH + Duration::from_nanos(by.now().wall().0 as u64) });
-    let sandbox = Sandbox::new(Settings { api_key: None, now, slow: Duration::from_millis(300) });
+    let sandbox = Sandbox::new(Settings { api_key: None, now, slow: Duration::from_millis(1500) });
     let anywhere = serve::Address::Socket("127.0.0.1:0".parse().expect("an address"));
     let listeners = serve::bind(&anywhere).expect("a port");
     let url = format!("http://{}", listeners[0].local_addr().expect("bound"));

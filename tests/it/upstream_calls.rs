@@ -94,7 +94,7 @@ async fn a_429_silences_everybody_for_as_long_as_it_says() {
     for number in [1, 2, 3] {
         let refused = gateway.get(&path(number)).await;
         assert_eq!((refused.status, refused.code().as_str()), (503, "RATE-LIMITED"));
-        assert!(matches!(refused.header("retry-after"), "37" | "36" | "35"), "{}", refused.header("retry-after"));
+        assert!((1..=37).contains(&refused.header("retry-after").parse::<u64>().expect("seconds")));
     }
     assert_eq!(mock.calls_async().await, 1);
     assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"upstream\"}").await, 3.0);
@@ -116,33 +116,30 @@ async fn a_503_that_asks_for_a_pause_is_not_tried_again_and_suspends() {
 async fn the_rate_is_kept_and_who_cannot_be_served_in_time_is_told_at_once() {
     let clock = clock();
     let upstream = play(&clock).await;
-    let more = "upstream.requests_per_second = 2\nupstream.queue_timeout = \"100ms\"";
+    // One call in fifty seconds: however slow the machine, the second comes too early.
+    let more = "upstream.requests_per_second = 0.02\nupstream.queue_timeout = \"100ms\"";
     let gateway = gateway_at(&upstream.url, &upstream.key(), more, clock).await;
-    let mut codes = Vec::new();
-    for number in [2, 3, 5, 6] {
-        let reply = gateway.get(&path(number)).await;
-        codes.push(if reply.status == 200 { "ok".to_owned() } else { reply.code() });
-        if reply.status == 503 {
-            assert!(reply.header("retry-after").parse::<u64>().expect("seconds") >= 1);
-        }
+    assert_eq!(gateway.get(&path(2)).await.status, 200);
+    for number in [3, 5] {
+        let refused = gateway.get(&path(number)).await;
+        assert_eq!((refused.status, refused.code().as_str()), (503, "RATE-LIMITED"));
+        assert!(refused.header("retry-after").parse::<u64>().expect("seconds") >= 1);
+        assert_eq!(upstream.sandbox.calls(&token(number)), 0);
     }
-    assert_eq!(codes[..2], ["ok", "ok"]);
-    assert!(codes[2..].contains(&"RATE-LIMITED".to_owned()), "{codes:?}");
+    assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"gateway\"}").await, 2.0);
 }
 
 #[tokio::test]
 async fn one_journey_gets_at_most_a_fifth() {
     let clock = clock();
     let upstream = play(&clock).await;
-    let more = "upstream.queue_timeout = \"50ms\"\ncache.max_exposure = \"0s\"";
+    // Everybody together has one call in two seconds, one journey one in ten; a call waits up to four.
+    let more = "upstream.requests_per_second = 0.5\nupstream.queue_timeout = \"4s\"\ncache.max_exposure = \"0s\"";
     let gateway = gateway_at(&upstream.url, &upstream.key(), more, clock).await;
-    let mut served = 0;
-    for _ in 0..7 {
-        served += u32::from(gateway.get(&path(2)).await.status == 200);
-        gateway.ask("GET", &path(2), &[("cache-control", "no-cache")]).await;
-    }
-    assert!(served >= 1);
-    assert!(gateway.metric("otk_gateway_rate_limited_total{by=\"journey\"}").await >= 1.0);
+    let anew = [("cache-control", "no-cache")];
+    assert_eq!(gateway.get(&path(2)).await.status, 200);
+    assert_eq!(gateway.ask("GET", &path(2), &anew).await.code(), "RATE-LIMITED");
+    assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"journey\"}").await, 1.0);
     assert_eq!(gateway.get(&path(3)).await.status, 200, "others are not held up");
 }
 
