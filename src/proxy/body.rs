@@ -148,4 +148,6 @@ pub fn json_length(permit: &Permit) -> u64 {
 }
 
 /// Bytes of image in one piece; a multiple of three, so that only the last piece is padded.
-const PIECE: usize = 96 * 1024;
+///
+/// 48 KiB make 64 KiB of text: measured against 24 and 96, with a client on the other core, it served a fifth more than 96.
+const PIECE: usize = 48 * 1024;
