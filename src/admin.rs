@@ -18,15 +18,18 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 
+use crate::budget::circuit::Standing as Circuit;
 use crate::cache::Purge;
-use crate::certificate::{Etag, JourneyToken, PersonId};
+use crate::certificate::{Etag, JourneyToken, PersonId, Timestamp};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
-use crate::metrics::{Gauges, Metrics};
+use crate::metrics::{Distribution, Gauges, Metrics};
+use crate::proxy::bearer::Bearer;
 use crate::proxy::error::{self, Refusal};
 use crate::proxy::gate::Gate;
 use crate::proxy::{self, new_request_id};
 use crate::reason::Reason;
+use crate::rotation::Standing;
 use crate::serve::{Counters, Peer};
 use crate::telemetry::{Logs, Pseudonyms};
 use crate::upstream::Upstream;
@@ -38,7 +41,9 @@ pub struct Admin {
     /// The rooms it looks into.
     pub rooms: Rooms,
     /// Who may ask, by host and origin.
-    pub gate: ArcSwap<Gate>,
+    pub gate: Arc<ArcSwap<Gate>>,
+    /// What a peer from elsewhere has to bear for anything but health and metrics.
+    pub token: Arc<Bearer>,
     /// When this process began.
     pub started: Instant,
 }
@@ -61,6 +66,29 @@ pub struct Rooms {
     pub admin: Arc<Counters>,
     /// For the count of dropped lines; none in a test.
     pub logs: Option<Arc<Logs>>,
+    /// Whoever put the rooms together.
+    pub operations: Arc<dyn Operations>,
+}
+
+/// What operators can ask of whoever put the rooms together.
+pub trait Operations: Send + Sync {
+    /// Reads the configuration again and puts it into force, or tells everything that is wrong with it.
+    fn reload(&self) -> Result<Reloaded, Vec<String>>;
+    /// The configuration that was read last is the one in force.
+    fn is_last_reload_good(&self) -> bool;
+    /// How the secrets stand.
+    fn secrets(&self) -> Vec<Standing>;
+    /// When the certificates end that this gateway shows, by role.
+    fn tls_ends(&self) -> Vec<(&'static str, Timestamp)>;
+}
+
+/// A configuration was read again and is in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Keys whose new value waits for a restart.
+    pub restart_needed: Vec<&'static str>,
+    /// What to think about.
+    pub warnings: Vec<String>,
 }
 
 /// A latch: ready once, then no more.
@@ -98,9 +126,7 @@ impl Admin {
         let is_open = matches!(path, "/livez" | "/readyz" | "/metrics");
         if !is_open {
             self.gate.load().admit(parts)?;
-            if !peer.is_loopback {
-                return Err(Refusal::of(Reason::ClientUnauthenticated));
-            }
+            self.authenticate(parts, peer)?;
         }
         let Some((_, methods)) = route else { return Ok(not_found()) };
         if !methods.split(", ").any(|method| method == parts.method) {
@@ -113,14 +139,48 @@ impl Admin {
             "/status" => Ok(json_answer(StatusCode::OK, &self.status())),
             "/expiring" => self.expiring(parts.uri.query()),
             "/explain" => self.explain(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
+            "/reload" => {
+                proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?;
+                self.reload().await
+            }
             _ => self.purge(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
         }
     }
 
+    /// This machine is trusted; others bear the token, and where there is none they may not.
+    fn authenticate(&self, parts: &Parts, peer: Peer) -> Result<(), Refusal> {
+        if peer.is_loopback {
+            return Ok(());
+        }
+        if !self.token.is_expected() {
+            return Err(Refusal::of(Reason::ClientUnauthenticated));
+        }
+        Ok(self.token.admit(&parts.headers)?)
+    }
+
+    /// A secret that could not be renewed is no reason to take no requests, but it is said here too.
     fn readyz(&self) -> Answer {
         let missing = self.ready.missing();
         let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json_answer(status, &json!({ "ready": missing.is_empty(), "missing": missing }))
+        let secrets = self.rooms.operations.secrets();
+        let unusable: Vec<_> = secrets.iter().filter(|one| !one.is_usable).map(|one| one.secret).collect();
+        json_answer(status, &json!({ "ready": missing.is_empty(), "missing": missing, "unusable_secrets": unusable }))
+    }
+
+    /// Files may be slow, so not on the threads that serve.
+    async fn reload(&self) -> Result<Answer, Refusal> {
+        let operations = self.rooms.operations.clone();
+        let ended = tokio::task::spawn_blocking(move || operations.reload()).await;
+        Ok(match ended.map_err(|_| Refusal::of(Reason::Internal))? {
+            Ok(Reloaded { restart_needed, warnings }) => {
+                let body = json!({ "reloaded": true, "restart_needed": restart_needed, "warnings": warnings });
+                json_answer(StatusCode::OK, &body)
+            }
+            Err(complaints) => {
+                let body = json!({ "reloaded": false, "complaints": complaints });
+                json_answer(StatusCode::UNPROCESSABLE_ENTITY, &body)
+            }
+        })
     }
 
     fn metrics(&self) -> Answer {
@@ -130,7 +190,7 @@ impl Admin {
     }
 
     fn gauges(&self) -> Gauges {
-        let Rooms { gateway, data, admin, logs, .. } = &self.rooms;
+        let Rooms { gateway, upstream, data, admin, logs, operations, .. } = &self.rooms;
         let fill = gateway.fill();
         let load = |of: fn(&Counters) -> &std::sync::atomic::AtomicU64| {
             [of(data), of(admin)].map(|count| count.load(Ordering::Relaxed))
@@ -143,32 +203,52 @@ impl Admin {
             connections: load(|counters| &counters.open),
             connections_refused: load(|counters| &counters.refused),
             log_lines_dropped: logs.as_ref().map_or(0, |logs| logs.dropped()),
+            is_circuit_open: upstream.budget().circuit() != Circuit::Closed,
+            is_last_reload_good: operations.is_last_reload_good(),
+            secrets: operations.secrets(),
+            tls_ends: operations.tls_ends(),
         }
     }
 
+    /// The summary: what the page shows, and what an operator's script reads.
     fn status(&self) -> Value {
-        let gauges = self.gauges();
-        let refusals: Map<String, Value> = self
-            .rooms
-            .metrics
-            .refusals()
-            .filter(|(_, count)| *count > 0)
-            .map(|(reason, count)| (reason.as_str().to_owned(), count.into()))
-            .collect();
-        let suspended = self.rooms.upstream.pause_left();
+        let Rooms { gateway, upstream, metrics, .. } = &self.rooms;
+        let (gauges, counted) = (self.gauges(), metrics.summary());
+        let missing = self.ready.missing();
+        let capacity = gateway.capacity();
+        let suspended = upstream.budget().pause_left();
         json!({
             "version": env!("CARGO_PKG_VERSION"),
             "uptime_seconds": self.started.elapsed().as_secs(),
-            "ready": self.ready.missing().is_empty(),
-            "in_flight_requests": self.rooms.metrics.in_flight(),
-            "cache": { "image_bytes": gauges.image_bytes, "images": gauges.images, "journeys": gauges.journeys },
-            "refusals": refusals,
-            "upstream": {
-                "suspended_seconds": suspended.map_or(0, |left| left.as_secs() + 1),
-                "free_turns": self.rooms.upstream.free_turns(),
-                "keys": self.rooms.gateway.keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
+            "ready": missing.is_empty(),
+            "missing": missing,
+            "in_flight_requests": metrics.in_flight(),
+            "cache": {
+                "image_bytes": gauges.image_bytes,
+                "image_capacity": capacity.image_capacity,
+                "images": gauges.images,
+                "journeys": gauges.journeys,
+                "max_journeys": capacity.max_journeys,
+                "requests": all(&counted.cache),
             },
+            "releases": all(&counted.releases),
+            "withheld": seen(&counted.withheld),
+            "refusals": seen(&counted.refused),
+            "exposure": distribution(&counted.confirmation_age, Some(gateway.max_exposure())),
+            "upstream": {
+                "requests": all(&counted.upstream),
+                "latency": distribution(&counted.upstream_duration, None),
+                "requests_per_second": upstream.budget().requests_per_second(),
+                "free_turns": upstream.budget().free_turns(),
+                "suspended_seconds": suspended.map_or(0, |left| left.as_secs() + 1),
+                "circuit": upstream.budget().circuit().as_str(),
+                "clock_offset_seconds": counted.clock_offset,
+                "keys": gateway.keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
+            },
+            "secrets": gauges.secrets.iter().map(secret).collect::<Vec<_>>(),
+            "tls": gauges.tls_ends.iter().map(tls_end).collect::<Vec<_>>(),
             "certificates_expiring": { "7d": gauges.expiring[0], "30d": gauges.expiring[1], "90d": gauges.expiring[2] },
+            "config": { "last_reload_successful": gauges.is_last_reload_good },
         })
     }
 
@@ -234,6 +314,39 @@ impl Admin {
         tracing::info!(purged, forget, "purged");
         Ok(json_answer(StatusCode::OK, &json!({ "purged": purged })))
     }
+}
+
+fn all(counts: &[(&'static str, u64)]) -> Value {
+    counts.iter().map(|(word, count)| ((*word).to_owned(), Value::from(*count))).collect::<Map<_, _>>().into()
+}
+
+/// Only what has happened: there are many reasons.
+fn seen(counts: &[(&'static str, u64)]) -> Value {
+    all(&counts.iter().filter(|(_, count)| *count > 0).copied().collect::<Vec<_>>())
+}
+
+/// Cumulative, as in the metrics; the last bucket has no bound.
+fn distribution(of: &Distribution, most: Option<Duration>) -> Value {
+    let buckets: Vec<_> = of.buckets.iter().map(|(bound, count)| json!({ "le": bound, "count": count })).collect();
+    let count = of.buckets.last().map_or(0, |(_, count)| *count);
+    let mut shown = json!({ "count": count, "sum_seconds": of.sum, "buckets": buckets });
+    if let Some(most) = most {
+        shown["max_seconds"] = most.as_secs_f64().into();
+    }
+    shown
+}
+
+fn secret(one: &Standing) -> Value {
+    json!({
+        "name": one.secret,
+        "age_seconds": one.age.as_secs(),
+        "usable": one.is_usable,
+        "failures": one.failures,
+    })
+}
+
+fn tls_end((role, end): &(&'static str, Timestamp)) -> Value {
+    json!({ "role": role, "not_after": end.to_rfc3339() })
 }
 
 /// Exactly one selector, of the right type; nothing unknown beside it.
@@ -329,7 +442,7 @@ impl Readiness {
     }
 }
 
-const ROUTES: [(&str, &str); 7] = [
+const ROUTES: [(&str, &str); 8] = [
     ("/livez", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
@@ -337,6 +450,7 @@ const ROUTES: [(&str, &str); 7] = [
     ("/expiring", "GET, HEAD"),
     ("/explain", "POST"),
     ("/purge", "POST"),
+    ("/reload", "POST"),
 ];
 
 const MAX_BODY: usize = 64 * 1024;

@@ -13,10 +13,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::certificate::JourneyToken;
+use circuit::{Circuit, Standing};
+
+pub mod circuit;
 
 /// What calls may cost.
 #[derive(Clone, Debug)]
@@ -27,6 +31,8 @@ pub struct Settings {
     pub queue_timeout: Duration,
     /// Calls at once.
     pub max_concurrent: usize,
+    /// When outages end all calls for a while.
+    pub circuit: circuit::Settings,
 }
 
 /// How urgent a call is.
@@ -53,7 +59,7 @@ pub enum Denied {
         /// Until it may be asked again.
         retry_after: Duration,
     },
-    /// The upstream said 503 with `Retry-After`.
+    /// The upstream said 503 with `Retry-After`, or is not there: the circuit is open.
     Suspended {
         /// Until it may be asked again.
         retry_after: Duration,
@@ -66,9 +72,10 @@ pub enum Denied {
 
 /// Deals out turns.
 pub struct Budget {
-    settings: Settings,
+    settings: ArcSwap<Settings>,
     state: Mutex<State>,
-    places: Arc<Semaphore>,
+    places: ArcSwap<Semaphore>,
+    circuit: Arc<Mutex<Circuit>>,
 }
 
 /// A turn: the call may start now, and holds one of the places until this is dropped.
@@ -76,8 +83,13 @@ pub struct Budget {
 pub struct Turn {
     /// How long it was waited for.
     pub waited: Duration,
-    _place: OwnedSemaphorePermit,
+    probe: Option<Probe>,
+    place: Option<OwnedSemaphorePermit>,
 }
+
+/// The one call that an open circuit lets pass; dropped without news, the next call is one.
+#[derive(Debug)]
+struct Probe(Arc<Mutex<Circuit>>);
 
 struct State {
     all: Turns,
@@ -103,25 +115,46 @@ impl Budget {
     /// All turns free.
     pub fn new(settings: Settings) -> Self {
         let state = State { all: Turns::new(settings.requests_per_second), journeys: HashMap::new(), pause: None };
-        Self { places: Arc::new(Semaphore::new(settings.max_concurrent)), settings, state: Mutex::new(state) }
+        Self {
+            places: ArcSwap::from_pointee(Semaphore::new(settings.max_concurrent)),
+            settings: ArcSwap::from_pointee(settings),
+            state: Mutex::new(state),
+            circuit: Arc::default(),
+        }
+    }
+
+    /// From now on deals by these; what was dealt counts on. Calls under way keep the places they have.
+    pub fn replace_settings(&self, settings: Settings) {
+        let mut state = self.state();
+        let before = self.settings.swap(Arc::new(settings.clone()));
+        if before.max_concurrent != settings.max_concurrent {
+            self.places.store(Arc::new(Semaphore::new(settings.max_concurrent)));
+        }
+        state.all.set_rate(settings.requests_per_second);
+        state.journeys.values_mut().for_each(|turns| turns.set_rate(settings.requests_per_second / 5.0));
     }
 
     /// Waits for a turn for a call, about this journey if it is about one.
     pub async fn turn(&self, journey: Option<&JourneyToken>, priority: Priority) -> Result<Turn, Denied> {
         let asked = Instant::now();
+        let settings = self.settings.load_full();
         self.check_pause(asked)?;
-        let place = self.place(priority).await?;
-        let deadline = asked + self.settings.queue_timeout;
+        let probe = self.pass_circuit(asked)?;
+        let place = self.place(priority, settings.queue_timeout).await?;
+        let deadline = asked + settings.queue_timeout;
         loop {
-            let reserved =
-                self.state().reserve(journey, priority, Instant::now(), deadline, self.settings.requests_per_second);
+            let rate = self.settings.load().requests_per_second;
+            let reserved = self.state().reserve(journey, priority, Instant::now(), deadline, rate);
             match reserved? {
                 Reserved::AskAgain(at) => tokio::time::sleep_until(at).await,
                 Reserved::Start(at) => break tokio::time::sleep_until(at).await,
             }
         }
         self.check_pause(Instant::now())?; // the upstream may have asked for one meanwhile
-        Ok(Turn { waited: asked.elapsed(), _place: place })
+        if probe.is_none() {
+            self.check_circuit(Instant::now())?; // or have gone
+        }
+        Ok(Turn { waited: asked.elapsed(), probe, place: Some(place) })
     }
 
     /// The upstream asked for a pause; none ends earlier because another call was told a shorter one.
@@ -133,10 +166,35 @@ impl Budget {
         }
     }
 
-    /// How much longer the upstream's pause lasts.
+    /// A call ended; `turn` is its first one. An outage brought no answer, or a 5xx.
+    pub fn ended(&self, turn: &mut Turn, journey: Option<&JourneyToken>, is_outage: bool) {
+        let is_probe = turn.probe.is_some();
+        let now = Instant::now();
+        let mut circuit = lock(&self.circuit);
+        let before = circuit.standing(now);
+        if is_outage {
+            circuit.outage(journey.copied(), is_probe, now, roll(), self.settings.load().circuit);
+        } else {
+            circuit.answered(is_probe);
+        }
+        let after = circuit.standing(now);
+        drop(circuit);
+        turn.probe = None;
+        if before != after {
+            tracing::warn!(circuit = after.as_str(), "the circuit to the upstream has changed");
+        }
+    }
+
+    /// How much longer no call is made: the upstream's pause, or the circuit's.
     pub fn pause_left(&self) -> Option<Duration> {
         let now = Instant::now();
-        self.state().pause.map(|pause| pause.until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+        let pause = self.state().pause.map(|pause| pause.until.saturating_duration_since(now));
+        pause.max(lock(&self.circuit).left(now)).filter(|left| !left.is_zero())
+    }
+
+    /// How the circuit stands.
+    pub fn circuit(&self) -> Standing {
+        lock(&self.circuit).standing(Instant::now())
     }
 
     /// Calls that could start at once just now.
@@ -144,11 +202,17 @@ impl Budget {
         self.state().all.free(Instant::now())
     }
 
-    async fn place(&self, priority: Priority) -> Result<OwnedSemaphorePermit, Denied> {
+    /// Calls in any second, as configured.
+    pub fn requests_per_second(&self) -> f64 {
+        self.settings.load().requests_per_second
+    }
+
+    async fn place(&self, priority: Priority, within: Duration) -> Result<OwnedSemaphorePermit, Denied> {
+        let places = self.places.load_full();
         if priority == Priority::Background {
-            return self.places.clone().try_acquire_owned().map_err(|_| Denied::NotNow);
+            return places.try_acquire_owned().map_err(|_| Denied::NotNow);
         }
-        match tokio::time::timeout(self.settings.queue_timeout, self.places.clone().acquire_owned()).await {
+        match tokio::time::timeout(within, places.acquire_owned()).await {
             Ok(Ok(place)) => Ok(place),
             Ok(Err(_)) | Err(_) => Err(Denied::Overloaded),
         }
@@ -163,8 +227,48 @@ impl Budget {
         Err(if pause.by_rate { Denied::Pausing { retry_after } } else { Denied::Suspended { retry_after } })
     }
 
+    fn pass_circuit(&self, now: Instant) -> Result<Option<Probe>, Denied> {
+        let admitted = lock(&self.circuit).admit(now);
+        let is_probe = admitted.map_err(|retry_after| Denied::Suspended { retry_after })?;
+        Ok(is_probe.then(|| Probe(self.circuit.clone())))
+    }
+
+    fn check_circuit(&self, now: Instant) -> Result<(), Denied> {
+        let left = lock(&self.circuit).left(now);
+        left.map_or(Ok(()), |retry_after| Err(Denied::Suspended { retry_after }))
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Between 0 and 1; the middle where there is no randomness to be had.
+fn roll() -> f64 {
+    getrandom::u32().map_or(0.5, |random| f64::from(random) / f64::from(u32::MAX))
+}
+
+// === impl Turn, Probe ===
+
+impl Turn {
+    /// The call that an open circuit let pass, to see whether the upstream is back. It is not tried again.
+    pub fn is_probe(&self) -> bool {
+        self.probe.is_some()
+    }
+
+    /// Gives the place back before the turn is over, so that the wait for another turn holds none.
+    pub fn leave_place(&mut self) {
+        self.place = None;
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        lock(&self.0).abandoned(Instant::now());
     }
 }
 
@@ -210,9 +314,16 @@ impl State {
 
 impl Turns {
     fn new(rate: f64) -> Self {
-        let most = rate.floor().max(1.0) as usize;
-        let window = Duration::from_secs_f64((1.0 / rate.min(1.0)).min(MAX_WINDOW)) + MARGIN;
-        Self { most, window, starts: VecDeque::new() }
+        let mut turns = Self { most: 1, window: MARGIN, starts: VecDeque::new() };
+        turns.set_rate(rate);
+        turns
+    }
+
+    /// What has started counts on.
+    fn set_rate(&mut self, rate: f64) {
+        self.most = rate.floor().max(1.0) as usize;
+        self.window = Duration::from_secs_f64((1.0 / rate.min(1.0)).min(MAX_WINDOW)) + MARGIN;
+        self.forget();
     }
 
     /// The first instant from `from` on at which one more start leaves no window with too many.
@@ -227,6 +338,11 @@ impl Turns {
 
     fn take(&mut self, start: Instant) {
         self.starts.push_back(start);
+        self.forget();
+    }
+
+    /// Only the last `most` starts can keep the next one waiting.
+    fn forget(&mut self) {
         while self.starts.len() > self.most {
             self.starts.pop_front();
         }
@@ -254,6 +370,8 @@ const MAX_WINDOW: f64 = 3600.0;
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    const CIRCUIT: circuit::Settings = circuit::Settings { failures: 2, open: Duration::from_secs(5) };
 
     fn token(number: u8) -> JourneyToken {
         JourneyToken::parse(&format!("00000000-0000-4000-8000-{number:012}")).expect("a token")
@@ -322,6 +440,7 @@ mod tests {
             requests_per_second: 1.0,
             queue_timeout: Duration::from_millis(500),
             max_concurrent: 9,
+            circuit: CIRCUIT,
         });
         assert!(budget.turn(None, Priority::Foreground).await.is_ok());
         let denied = budget.turn(None, Priority::Foreground).await.map(|_| ());
@@ -337,6 +456,7 @@ mod tests {
             requests_per_second: 5.0,
             queue_timeout: Duration::from_secs(1),
             max_concurrent: 9,
+            circuit: CIRCUIT,
         });
         for _ in 0..4 {
             assert!(budget.turn(None, Priority::Background).await.is_ok());
@@ -351,12 +471,13 @@ mod tests {
             requests_per_second: 25.0,
             queue_timeout: Duration::from_secs(1),
             max_concurrent: 9,
+            circuit: CIRCUIT,
         });
         budget.pause(Duration::from_secs(30), false);
         budget.pause(Duration::from_secs(1), true);
         let denied = budget.turn(None, Priority::Foreground).await.map(|_| ());
         assert!(matches!(denied, Err(Denied::Suspended { retry_after }) if retry_after > Duration::from_secs(20)));
-        let long = Budget::new(budget.settings.clone());
+        let long = Budget::new(budget.settings.load().as_ref().clone());
         long.pause(Duration::from_secs(9999), true);
         assert!(long.pause_left().is_some_and(|left| left <= MAX_PAUSE));
     }
@@ -367,10 +488,48 @@ mod tests {
             requests_per_second: 25.0,
             queue_timeout: Duration::from_secs(1),
             max_concurrent: 1,
+            circuit: CIRCUIT,
         });
         let first = budget.turn(None, Priority::Foreground).await;
         assert_eq!(budget.turn(None, Priority::Foreground).await.map(|_| ()), Err(Denied::Overloaded));
         drop(first);
         assert!(budget.turn(None, Priority::Foreground).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_open_circuit_refuses_at_once_and_lets_one_probe_pass() {
+        let budget = Budget::new(Settings {
+            requests_per_second: 25.0,
+            queue_timeout: Duration::from_secs(1),
+            max_concurrent: 9,
+            circuit: CIRCUIT,
+        });
+        for number in [1, 2] {
+            let mut turn = budget.turn(Some(&token(number)), Priority::Foreground).await.expect("a turn");
+            budget.ended(&mut turn, Some(&token(number)), true);
+        }
+        assert_eq!(budget.circuit(), Standing::Open);
+        let denied = budget.turn(None, Priority::Foreground).await.map(|_| ());
+        assert!(matches!(denied, Err(Denied::Suspended { retry_after }) if retry_after <= Duration::from_secs(6)));
+        tokio::time::advance(Duration::from_secs(6)).await;
+        drop(budget.turn(None, Priority::Foreground).await.expect("a probe that brings no news"));
+        let mut probe = budget.turn(None, Priority::Foreground).await.expect("a probe");
+        assert!(probe.is_probe() && budget.turn(None, Priority::Foreground).await.is_err());
+        budget.ended(&mut probe, None, false);
+        assert!(!budget.turn(None, Priority::Foreground).await.expect("closed").is_probe());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_rate_forgets_no_call() {
+        let mut settings =
+            Settings { requests_per_second: 2.0, queue_timeout: Duration::ZERO, max_concurrent: 9, circuit: CIRCUIT };
+        let budget = Budget::new(settings.clone());
+        for _ in 0..2 {
+            assert!(budget.turn(None, Priority::Foreground).await.is_ok());
+        }
+        settings.requests_per_second = 3.0;
+        budget.replace_settings(settings);
+        assert!(budget.turn(None, Priority::Foreground).await.is_ok());
+        assert!(budget.turn(None, Priority::Foreground).await.is_err());
     }
 }

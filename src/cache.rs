@@ -36,6 +36,7 @@ pub struct Settings {
 
 /// All that is held and remembered.
 pub struct Cache {
+    settings: Settings,
     marks: Mutex<marks::Marks>,
     answers: moka::sync::Cache<JourneyToken, Arc<Answer>>,
     images: moka::sync::Cache<Etag, Image>,
@@ -78,6 +79,7 @@ impl Cache {
     pub fn new(settings: Settings) -> Self {
         let for_answers = settings.image_capacity / 16;
         Self {
+            settings,
             marks: Mutex::new(marks::Marks::new(settings.max_journeys)),
             answers: moka::sync::Cache::builder()
                 .eviction_policy(EvictionPolicy::lru())
@@ -94,6 +96,11 @@ impl Cache {
                 .max_capacity(settings.max_journeys.min(MAX_ABSENCES) as u64)
                 .build(),
         }
+    }
+
+    /// Its bounds.
+    pub fn settings(&self) -> Settings {
+        self.settings
     }
 
     /// What is held of this journey, and the image under its ETag if there is one.

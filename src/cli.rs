@@ -6,7 +6,6 @@
 #[cfg(feature = "sandbox")]
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +14,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
 
-use crate::app::App;
+use crate::admin::Operations;
+use crate::app::{App, Load};
 use crate::clock::Clock;
 use crate::config::address::{UrlOf, parse_url};
 use crate::config::{self, Config, Surroundings};
@@ -45,6 +45,8 @@ enum Command {
     Verify(Verify),
     /// Ask a running gateway whether it is ready, for probes
     Health(Health),
+    /// Make a running gateway read its configuration again, as SIGHUP does
+    Reload(Reload),
     /// Run sandbox and gateway together, with curl lines to try
     #[cfg(feature = "sandbox")]
     Demo(Demo),
@@ -85,6 +87,13 @@ struct Health {
     timeout: Duration,
 }
 
+#[derive(Args, Debug, PartialEq)]
+struct Reload {
+    /// The admin listener
+    #[arg(long, value_name = "URL", default_value = "http://localhost:9090", value_parser = admin)]
+    admin: http::Uri,
+}
+
 #[cfg(feature = "sandbox")]
 #[derive(Args, Debug, PartialEq)]
 struct Demo {
@@ -113,7 +122,8 @@ impl Cli {
                 check(&args.config, &Surroundings::process(), &mut io::stdout().lock(), &mut io::stderr()).into()
             }
             Command::Verify(args) => verify_file(&args),
-            Command::Health(args) => ask(&args),
+            Command::Health(args) => asking(health::health(&args, &mut io::stderr())),
+            Command::Reload(args) => asking(health::reload(&args, &mut io::stdout(), &mut io::stderr())),
             #[cfg(feature = "sandbox")]
             Command::Demo(args) => demo(args.port_base),
             #[cfg(feature = "sandbox")]
@@ -129,15 +139,20 @@ fn serve(file: &Path) -> ExitCode {
         Err(refused) => return complain(file, &refused, &mut io::stderr()).into(),
     };
     warn(&loaded.warnings, &mut io::stderr());
-    let logs = Arc::new(telemetry::start(loaded.config.log.level.as_str(), format(loaded.config.log.format)));
-    runtime(&loaded.config).block_on(run(&loaded.config, logs))
+    let logs = Arc::new(telemetry::start(&loaded.config.log.level, format(loaded.config.log.format)));
+    let file = file.to_owned();
+    let load: Load = Box::new(move || config::load(&file, &surroundings));
+    runtime(&loaded.config).block_on(run(&loaded.config, logs, load))
 }
 
-async fn run(config: &Config, logs: Arc<Logs>) -> ExitCode {
-    let app = match App::new(config, Arc::new(Clock::system()), Some(logs)) {
+async fn run(config: &Config, logs: Arc<Logs>, load: Load) -> ExitCode {
+    let app = match App::new(config, Arc::new(Clock::system()), Some(logs), Some(load)) {
         Ok(app) => app,
         Err(unfit) => return fail(&unfit),
     };
+    if let Ok(hangups) = shutdown::Hangups::listen() {
+        tokio::spawn(reload_on_hangup(hangups, app.operations()));
+    }
     announce(&app, config);
     let ended = app.run(signals()).await;
     match ended {
@@ -149,16 +164,25 @@ async fn run(config: &Config, logs: Arc<Logs>) -> ExitCode {
 
 fn announce(app: &App, config: &Config) {
     let (honest, replay) = config.exposure_bounds();
-    let join = |addresses: Vec<SocketAddr>| addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ");
+    let (listen, admin) = app.listening();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        listen = join(app.data_addresses()),
-        admin = join(app.admin_addresses()),
+        listen,
+        admin,
         upstream = %config.upstream.base_url,
         exposure_seconds = honest.as_secs_f64(),
         exposure_against_replay_seconds = replay.as_secs_f64(),
         "serving"
     );
+}
+
+/// SIGHUP: what it came to is in the log.
+async fn reload_on_hangup(mut hangups: shutdown::Hangups, operations: Arc<dyn Operations>) {
+    loop {
+        hangups.next().await;
+        let operations = operations.clone();
+        let _ = tokio::task::spawn_blocking(move || operations.reload()).await;
+    }
 }
 
 /// Waits for each signal that asks the process to end; for ever if signals cannot be heard.
@@ -181,10 +205,11 @@ fn check(file: &Path, surroundings: &Surroundings, out: &mut impl Write, err: &m
     out.write_all(loaded.effective.as_bytes()).and_then(|()| out.flush()).map_or(FAILED, |()| CLEAN)
 }
 
-fn ask(args: &Health) -> ExitCode {
+/// For commands that only ask a running gateway.
+fn asking(question: impl Future<Output = u8>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime of this thread alone needs nothing");
-    runtime.block_on(health::health(args, &mut io::stderr())).into()
+    runtime.block_on(question).into()
 }
 
 fn verify_file(args: &Verify) -> ExitCode {
@@ -225,7 +250,7 @@ fn demo(port_base: u16) -> ExitCode {
             Ok(sandbox) => tokio::spawn(sandbox),
             Err(error) => return fail(&error),
         };
-        let app = match App::new(&config, Arc::new(Clock::system()), Some(logs)) {
+        let app = match App::new(&config, Arc::new(Clock::system()), Some(logs), None) {
             Ok(app) => app,
             Err(unfit) => return fail(&unfit),
         };

@@ -23,9 +23,12 @@ mod value;
 mod warnings;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Method, Uri};
+
+use crate::serve;
 
 pub use address::Address;
 pub use complaint::{Complaint, Place, Refused, Warning};
@@ -104,14 +107,10 @@ pub struct Listen {
     pub drain_delay: Duration,
     /// For requests under way.
     pub drain_timeout: Duration,
-    /// Holds the token that every request must bear.
-    pub client_token_file: Option<PathBuf>,
-    /// The listener's chain.
-    pub tls_cert_file: Option<PathBuf>,
-    /// Its key; given exactly if the chain is.
-    pub tls_key_file: Option<PathBuf>,
-    /// The authorities of client certificates.
-    pub client_ca_file: Option<PathBuf>,
+    /// The token that every request must bear.
+    pub client_token: Option<Kept>,
+    /// How it speaks TLS, if it does.
+    pub tls: Option<ServerTls>,
 }
 
 /// `[admin]`
@@ -119,8 +118,8 @@ pub struct Listen {
 pub struct Admin {
     /// Never bound twice: it does not overlap the data listener's.
     pub address: Address,
-    /// Holds the token for peers that are not on loopback.
-    pub token_file: Option<PathBuf>,
+    /// The token for peers that are not on loopback.
+    pub token: Option<Kept>,
 }
 
 /// `[upstream]`
@@ -129,7 +128,7 @@ pub struct Upstream {
     /// Scheme, authority and perhaps a path prefix without a trailing slash; an empty prefix shows as `/`.
     pub base_url: Uri,
     /// The key, and where it is kept.
-    pub api_key: ApiKey,
+    pub api_key: Kept,
     /// Until TCP and TLS stand.
     pub connect_timeout: Duration,
     /// A whole exchange, retries included.
@@ -147,9 +146,9 @@ pub struct Upstream {
     /// For any connection.
     pub connection_max_age: Duration,
     /// Outages in a row that open the circuit.
-    pub circuit_failures: Option<u32>,
+    pub circuit_failures: u32,
     /// How long it stays open.
-    pub circuit_open: Option<Duration>,
+    pub circuit_open: Duration,
     /// In bytes.
     pub max_response: usize,
     /// Instead of the built-in authorities.
@@ -162,13 +161,24 @@ pub struct Upstream {
     pub proxy: Option<Uri>,
 }
 
-/// The API key, and where it is kept.
+/// A key or a token, and where it is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ApiKey {
-    /// The key as it was at start.
+pub struct Kept {
+    /// As it was when it was read.
     pub secret: Secret,
     /// A file is worth watching.
     pub source: Source,
+}
+
+/// What a listener needs for TLS; found usable together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTls {
+    /// The certificate chain.
+    pub chain: Pem,
+    /// Its private key.
+    pub key: Pem,
+    /// The authorities of client certificates; with them every client must show one.
+    pub client_ca: Option<Pem>,
 }
 
 /// `[signature]`
@@ -257,8 +267,8 @@ pub struct Runtime {
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// The least grave lines that are written.
-    pub level: tracing::Level,
+    /// The least grave lines that are written, also by part of the gateway: `info,otk_gateway::upstream=debug`.
+    pub level: String,
     /// For people or for machines.
     pub format: LogFormat,
 }
@@ -340,11 +350,8 @@ impl Config {
 
     fn build(settings: &Settings, routes: Option<&[Settings]>, found: checks::Found) -> Self {
         Self {
-            listen: Listen::build(settings),
-            admin: Admin {
-                address: set(settings.address("admin.address")).clone(),
-                token_file: file(settings, "admin.token_file"),
-            },
+            listen: Listen::build(settings, &found),
+            admin: Admin { address: set(settings.address("admin.address")).clone(), token: found.admin_token.clone() },
             signature: Signature {
                 public_keys: settings.texts("signature.public_keys").to_vec(),
                 public_key_files: settings.paths("signature.public_key_files").to_vec(),
@@ -373,7 +380,7 @@ impl Config {
             },
             runtime: Runtime { worker_threads: size(settings, "runtime.worker_threads") },
             log: Log {
-                level: set(settings.text("log.level").and_then(|level| level.parse().ok())),
+                level: set(settings.text("log.level")).to_owned(),
                 format: match set(settings.text("log.format")) {
                     "json" => LogFormat::Json,
                     _ => LogFormat::Text,
@@ -392,7 +399,7 @@ impl Listen {
         hosts
     }
 
-    fn build(settings: &Settings) -> Self {
+    fn build(settings: &Settings, found: &checks::Found) -> Self {
         Self {
             address: set(settings.address("listen.address")).clone(),
             allowed_hosts: settings.texts("listen.allowed_hosts").to_vec(),
@@ -408,11 +415,17 @@ impl Listen {
             idle_timeout: set(settings.duration("listen.idle_timeout")),
             drain_delay: set(settings.duration("listen.drain_delay")),
             drain_timeout: set(settings.duration("listen.drain_timeout")),
-            client_token_file: file(settings, "listen.client_token_file"),
-            tls_cert_file: file(settings, "listen.tls_cert_file"),
-            tls_key_file: file(settings, "listen.tls_key_file"),
-            client_ca_file: file(settings, "listen.client_ca_file"),
+            client_token: found.client_token.clone(),
+            tls: found.server_tls.clone(),
         }
+    }
+}
+
+impl ServerTls {
+    /// As the library takes it.
+    pub fn config(&self) -> Result<Arc<rustls::ServerConfig>, serve::tls::Unusable> {
+        let client_ca = self.client_ca.as_ref().map(|pem| pem.bytes.as_slice());
+        serve::tls::config(&self.chain.bytes, &self.key.bytes, client_ca)
     }
 }
 
@@ -430,8 +443,8 @@ impl Upstream {
             max_concurrent: size(settings, "upstream.max_concurrent"),
             pool_idle_timeout: set(settings.duration("upstream.pool_idle_timeout")),
             connection_max_age: set(settings.duration("upstream.connection_max_age")),
-            circuit_failures: settings.number("upstream.circuit_failures").map(small),
-            circuit_open: settings.duration("upstream.circuit_open"),
+            circuit_failures: small(set(settings.number("upstream.circuit_failures"))),
+            circuit_open: set(settings.duration("upstream.circuit_open")),
             max_response: size(settings, "upstream.max_response"),
             ca: found.ca,
             client_cert: found.client_cert,
@@ -599,13 +612,13 @@ mod tests {
         assert_eq!(config.upstream.api_key.secret.expose(), CANARY);
         assert_eq!(config.upstream.requests_per_second, 25.0);
         assert_eq!(config.upstream.max_response, 4 << 20);
-        assert_eq!(config.upstream.circuit_failures, None);
+        assert_eq!((config.upstream.circuit_failures, config.upstream.circuit_open), (10, Duration::from_secs(5)));
         assert_eq!(config.signature.keys().collect::<Vec<_>>(), [KEY]);
         assert_eq!(config.cache.image_capacity, 256 << 20);
         assert_eq!(config.exposure_bounds(), (Duration::from_secs(30), Duration::from_secs(210)));
         assert_eq!(config.passthrough.len(), 4);
         assert!(config.passthrough.iter().all(|route| route.signature == SignatureMode::Observe));
-        assert_eq!(config.log, Log { level: tracing::Level::INFO, format: LogFormat::Text });
+        assert_eq!(config.log, Log { level: "info".to_owned(), format: LogFormat::Text });
     }
 
     #[test]
@@ -656,7 +669,7 @@ mod tests {
             (_, Kind::Choice(words)) if words.contains(&"PUT") => "\"PUT\"",
             (_, Kind::Choice(words)) if words.contains(&"enforce") => "\"enforce\"",
             (_, Kind::Choice(words)) if words.contains(&"json") => "\"json\"",
-            (_, Kind::Choice(words)) if words.contains(&"trace") => "\"trace\"",
+            (_, Kind::Filter) => "\"warn,otk_gateway::upstream=trace\"",
             (_, Kind::Choice(_)) => "\"continue\"",
             (_, Kind::Address) => "\"127.0.0.1:2\"",
             (_, Kind::Hosts) => "[\"a.example\"]",
@@ -684,7 +697,10 @@ mod tests {
             match name {
                 "client_cert_file" => lines.push_str("client_key_file = \"/file\"\n"),
                 "client_key_file" => lines.push_str("client_cert_file = \"/file\"\n"),
-                "api_key_file" => lines = lines.replace("/file", "/key"),
+                "api_key_file" | "client_token_file" | "token_file" => lines = lines.replace("/file", "/key"),
+                "tls_cert_file" => lines.push_str("tls_key_file = \"/file\"\n"),
+                "tls_key_file" => lines.push_str("tls_cert_file = \"/file\"\n"),
+                "client_ca_file" => lines.push_str("tls_cert_file = \"/file\"\ntls_key_file = \"/file\"\n"),
                 _ => {}
             }
             let mut text = with(&lines);
@@ -795,8 +811,9 @@ mod tests {
                 "upstream.max_respons (line 3): is no known key",
                 "cache.max_exposure (line 5): is a number without a unit",
                 "listen.address (line 8): is not a loopback address, and these conditions are not met: listen.allow_remote = true",
-                "listen.tls_cert_file (line 9): is not supported in this version",
-                "log.level (environment variable OTK_GATEWAY__LOG__LEVEL): is none of the known words",
+                "listen.tls_cert_file (line 9): is given without listen.tls_key_file",
+                "listen.tls_cert_file (line 9): names a file that does not exist",
+                "log.level (environment variable OTK_GATEWAY__LOG__LEVEL): names no level",
                 "upstream.base_url: is missing",
                 "upstream.api_key_file: is missing",
                 "signature.public_keys: holds no key",
@@ -865,15 +882,22 @@ mod tests {
         let complaints = refused(&with(remote), &[]);
         for missing in [
             "listen.allow_remote = true",
-            "client_token_file or listen.client_ca_file (not supported",
-            "listen.tls_cert_file (not supported",
-            "allow_plaintext = true",
+            "listen.client_token_file or listen.client_ca_file",
+            "listen.tls_cert_file or listen.allow_plaintext = true",
         ] {
             assert!(complaints.contains(missing), "{complaints}");
         }
         let complaints = refused(&with(&format!("{remote}allow_remote = true\nallow_plaintext = true")), &[]);
         assert!(!complaints.contains("allow_remote") && !complaints.contains("allow_plaintext"), "{complaints}");
-        refused_once(&with("[listen]\naddress = \"unix:/run/x.sock\""), &[], "not supported in this version");
+        let token = [("/t", "token-1"), ("K", "key-1")];
+        let met = format!("{remote}allow_remote = true\nallow_plaintext = true\nclient_token_file = \"/t\"");
+        let loaded = parse(&with(&met), &around(&token)).unwrap_or_else(|refused| panic!("{refused}"));
+        assert_eq!(
+            loaded.config.listen.client_token.map(|kept| kept.secret.expose().to_owned()).as_deref(),
+            Some("token-1")
+        );
+        assert!(loaded.warnings.iter().any(|warning| warning.text.contains("unencrypted")));
+        accepted(&with("[listen]\naddress = \"unix:/run/x.sock\""));
         accepted(&with("[admin]\naddress = \"0.0.0.0:9090\""));
     }
 
@@ -882,6 +906,30 @@ mod tests {
         refused_once(&with("[admin]\naddress = \"127.0.0.1:8080\""), &[], "cannot be bound beside listen.address");
         refused_once(&with("[admin]\naddress = \"0.0.0.0:8080\""), &[], "admin.address");
         accepted(&with("[admin]\naddress = \"localhost:0\"\n[listen]\naddress = \"localhost:0\""));
+    }
+
+    #[test]
+    fn a_listener_speaks_tls_with_files_that_fit_together() {
+        let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let (chain, key, wrong) =
+            (pair.cert.pem(), pair.signing_key.serialize_pem(), other.signing_key.serialize_pem());
+        let files = [("/c", chain.as_str()), ("/k", &key), ("/w", &wrong), ("/e", CANARY), ("K", "key-1")];
+        let lines = "[listen]\ntls_cert_file = \"/c\"\ntls_key_file = \"/k\"\nclient_ca_file = \"/c\"";
+        let loaded = parse(&with(lines), &around(&files)).unwrap_or_else(|refused| panic!("{refused}"));
+        assert!(loaded.config.listen.tls.is_some_and(|tls| tls.client_ca.is_some()));
+        let files = &files[..4];
+        refused_once(
+            &with(&lines.replace("/k", "/w")),
+            files,
+            "listen.tls_cert_file (line 2): and listen.tls_key_file",
+        );
+        refused_once(
+            &with(&lines.replace("client_ca_file = \"/c\"", "client_ca_file = \"/e\"")),
+            files,
+            "listen.client_ca_file (line 4)",
+        );
+        refused_once(&with("[listen]\nclient_ca_file = \"/c\""), files, "is given without listen.tls_cert_file");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use hashlink::LruCache;
 
 use crate::budget::Priority;
-use crate::cache::{Absence, Cache, Expiring, Fill, Purge};
+use crate::cache::{self, Absence, Cache, Expiring, Fill, Purge};
 use crate::certificate::{Etag, Image, JourneyToken, Said, Status, Timestamp};
 use crate::clock::{Clock, Moment};
 use crate::envelope::{Document, Malformed};
@@ -450,6 +450,16 @@ impl Gateway {
     /// The keys in force.
     pub fn keys(&self) -> Arc<Keys> {
         self.keys.load_full()
+    }
+
+    /// How much may be held.
+    pub fn capacity(&self) -> cache::Settings {
+        self.cache.settings()
+    }
+
+    /// For how long an image may be shown after its revocation, on an honest path.
+    pub fn max_exposure(&self) -> Duration {
+        self.settings.load().rules.max_exposure
     }
 
     /// How much is held.

@@ -14,12 +14,14 @@
 //! | `signature` | envelope to `Authentic`, the only door |
 //! | `release` | may this image be shown, now? the seven rules, and the `Permit` |
 //! | `metrics` | atomics with names |
+//! | `pem` | certificates as files hold them |
 //! | `cache` | answers by journey, images by ETag, and the marks that outlive both |
 //! | `flight` | one call per journey at a time |
 //! | `budget` | whose turn it is to call |
 //! | `upstream` | the only room that calls the authority |
 //! | `gateway` | the hub: one request told as a story |
 //! | `telemetry` | logs, and the names of journeys in them |
+//! | `rotation` | secrets in files that change while the process runs |
 //! | `shutdown` | signals, and the news of the end |
 //! | `serve` | accept, limit, watch, drain |
 //! | `proxy` | the HTTP face: `route` reads requests, `respond` and `error` write answers |
@@ -61,9 +63,11 @@ pub mod envelope;
 pub mod flight;
 pub mod gateway;
 pub mod metrics;
+pub mod pem;
 pub mod proxy;
 pub mod reason;
 pub mod release;
+pub mod rotation;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod serve;

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::certificate::Timestamp;
 use crate::reason::Reason;
+use crate::rotation::Standing;
 
 pub mod process;
 
@@ -175,6 +177,44 @@ pub struct Gauges {
     pub connections_refused: [u64; Listener::ALL.len()],
     /// Log lines that found no room in the writer's queue.
     pub log_lines_dropped: u64,
+    /// The circuit to the upstream lets no call pass, or only a probe.
+    pub is_circuit_open: bool,
+    /// The configuration that was read last is in force.
+    pub is_last_reload_good: bool,
+    /// How the secrets stand.
+    pub secrets: Vec<Standing>,
+    /// When the certificates end that this gateway shows, by role.
+    pub tls_ends: Vec<(&'static str, Timestamp)>,
+}
+
+/// Counts as the summary shows them, each with its label's value.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    /// Certificates released, by representation.
+    pub releases: Vec<(&'static str, u64)>,
+    /// Certificates withheld, by reason.
+    pub withheld: Vec<(&'static str, u64)>,
+    /// Requests refused, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Certificate requests, by the cache's part.
+    pub cache: Vec<(&'static str, u64)>,
+    /// Calls to the upstream, by outcome.
+    pub upstream: Vec<(&'static str, u64)>,
+    /// How long calls to the upstream took.
+    pub upstream_duration: Distribution,
+    /// How long ago, at release, the confirming call was sent.
+    pub confirmation_age: Distribution,
+    /// How far the upstream's `Date` is ahead of our clock, in seconds.
+    pub clock_offset: f64,
+}
+
+/// A histogram as it stands.
+#[derive(Clone, Debug)]
+pub struct Distribution {
+    /// Up to each bound in seconds, none for the last, how many in all.
+    pub buckets: Vec<(Option<f64>, u64)>,
+    /// Of all values, in seconds.
+    pub sum: f64,
 }
 
 impl Metrics {
@@ -263,9 +303,22 @@ impl Metrics {
         self.clock_offset_millis.store(millis, Relaxed);
     }
 
-    /// How many requests were refused, by reason; for the summary.
-    pub fn refusals(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        Reason::ALL.iter().map(|reason| (*reason, self.refused[*reason as usize].load(Relaxed)))
+    /// What the summary tells of all this.
+    pub fn summary(&self) -> Summary {
+        let counts = |words: &mut dyn Iterator<Item = &'static str>, counts: &[AtomicU64]| {
+            words.zip(counts).map(|(word, count)| (word, count.load(Relaxed))).collect::<Vec<_>>()
+        };
+        let reasons = || Reason::ALL.iter().map(|reason| reason.as_str());
+        Summary {
+            releases: counts(&mut Representation::ALL.iter().map(|label| label.as_str()), &self.releases),
+            withheld: counts(&mut reasons(), &self.withheld),
+            refused: counts(&mut reasons(), &self.refused),
+            cache: counts(&mut CacheResult::ALL.iter().map(|label| label.as_str()), &self.cache),
+            upstream: counts(&mut Outcome::ALL.iter().map(|label| label.as_str()), &self.upstream),
+            upstream_duration: self.upstream_duration.distribution(),
+            confirmation_age: self.confirmation_age.distribution(),
+            clock_offset: self.clock_offset_millis.load(Relaxed) as f64 / 1000.0,
+        }
     }
 
     /// Everything as Prometheus text, format 0.0.4.
@@ -414,8 +467,44 @@ fn render_gauges(gauges: &Gauges, in_flight: usize, page: &mut Page) {
     }
     page.family("otk_gateway_log_lines_dropped_total", "counter", "Log lines dropped so that no request waits.");
     page.sample("otk_gateway_log_lines_dropped_total", "", gauges.log_lines_dropped);
+    let flag = |is_so: bool| if is_so { 1.0 } else { 0.0 };
+    page.gauge(
+        "otk_gateway_circuit_open",
+        "1 while the upstream is left alone after outages, or probed.",
+        flag(gauges.is_circuit_open),
+    );
+    page.gauge(
+        "otk_gateway_config_last_reload_successful",
+        "1 if the configuration that was read last is in force.",
+        flag(gauges.is_last_reload_good),
+    );
+    render_secrets(&gauges.secrets, page);
+    page.family(
+        "otk_gateway_tls_not_after_timestamp_seconds",
+        "gauge",
+        "When the certificate that this gateway shows in this role ends.",
+    );
+    for (role, end) in &gauges.tls_ends {
+        page.sample("otk_gateway_tls_not_after_timestamp_seconds", &format!("role=\"{role}\""), end.0 / 1_000_000_000);
+    }
     page.family("otk_gateway_build_info", "gauge", "The version that runs.");
     page.sample("otk_gateway_build_info", concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""), 1);
+}
+
+fn render_secrets(secrets: &[Standing], page: &mut Page) {
+    let label = |one: &Standing| format!("secret=\"{}\"", one.secret);
+    page.family("otk_gateway_secret_age_seconds", "gauge", "How long the value in force has been in its file.");
+    for one in secrets {
+        page.sample("otk_gateway_secret_age_seconds", &label(one), one.age.as_secs_f64());
+    }
+    page.family("otk_gateway_secret_usable", "gauge", "1 if the newest value of the secret is the one in force.");
+    for one in secrets {
+        page.sample("otk_gateway_secret_usable", &label(one), u8::from(one.is_usable));
+    }
+    page.family("otk_gateway_secret_reload_failures_total", "counter", "New values of the secret that were unusable.");
+    for one in secrets {
+        page.sample("otk_gateway_secret_reload_failures_total", &label(one), one.failures);
+    }
 }
 
 /// Counts of durations up to each bound, and their sum in microseconds.
@@ -437,16 +526,24 @@ impl Histogram {
         self.sum_micros.fetch_add(value.as_micros() as u64, Relaxed);
     }
 
+    fn distribution(&self) -> Distribution {
+        let mut total = 0;
+        let buckets = self.counts.iter().enumerate().map(|(at, count)| {
+            total += count.load(Relaxed);
+            (self.bounds.get(at).copied(), total)
+        });
+        Distribution { buckets: buckets.collect(), sum: self.sum_micros.load(Relaxed) as f64 / 1e6 }
+    }
+
     fn render(&self, name: &str, label: &str, page: &mut Page) {
         let joined = if label.is_empty() { String::new() } else { format!("{label},") };
-        let mut total = 0;
-        for (at, count) in self.counts.iter().enumerate() {
-            total += count.load(Relaxed);
-            let bound = self.bounds.get(at).map_or("+Inf".to_owned(), f64::to_string);
+        let Distribution { buckets, sum } = self.distribution();
+        for (bound, total) in &buckets {
+            let bound = bound.map_or("+Inf".to_owned(), |bound| bound.to_string());
             page.sample(&format!("{name}_bucket"), &format!("{joined}le=\"{bound}\""), total);
         }
-        page.sample(&format!("{name}_sum"), label, self.sum_micros.load(Relaxed) as f64 / 1e6);
-        page.sample(&format!("{name}_count"), label, total);
+        page.sample(&format!("{name}_sum"), label, sum);
+        page.sample(&format!("{name}_count"), label, buckets.last().map_or(0, |(_, total)| *total));
     }
 }
 

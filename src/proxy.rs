@@ -22,14 +22,17 @@ use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
+use crate::serve::Peer;
 use crate::telemetry::Pseudonyms;
 use crate::upstream::Upstream;
 
+use bearer::Bearer;
 use body::Body;
 use error::Refusal;
 use respond::{Face, Kind};
 use route::Route;
 
+pub mod bearer;
 pub mod body;
 pub mod conditional;
 pub mod error;
@@ -42,12 +45,24 @@ pub mod route;
 
 /// Answers the data listener's requests.
 pub struct Proxy {
-    gateway: Arc<Gateway>,
-    upstream: Upstream,
-    clock: Arc<Clock>,
-    metrics: Arc<Metrics>,
-    pseudonyms: Pseudonyms,
+    rooms: Rooms,
     settings: ArcSwap<Settings>,
+}
+
+/// The rooms that the HTTP face stands in front of.
+pub struct Rooms {
+    /// The hub.
+    pub gateway: Arc<Gateway>,
+    /// For the calls that are passed through.
+    pub upstream: Upstream,
+    /// For the times in errors.
+    pub clock: Arc<Clock>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// For journeys' names in logs.
+    pub pseudonyms: Pseudonyms,
+    /// The token that clients bear, if they must.
+    pub client: Arc<Bearer>,
 }
 
 /// What the HTTP face is told by the configuration.
@@ -74,15 +89,8 @@ struct Story {
 
 impl Proxy {
     /// A face for this hub.
-    pub fn new(
-        settings: Settings,
-        gateway: Arc<Gateway>,
-        upstream: Upstream,
-        clock: Arc<Clock>,
-        metrics: Arc<Metrics>,
-        pseudonyms: Pseudonyms,
-    ) -> Self {
-        Self { gateway, upstream, clock, metrics, pseudonyms, settings: ArcSwap::from_pointee(settings) }
+    pub fn new(settings: Settings, rooms: Rooms) -> Self {
+        Self { rooms, settings: ArcSwap::from_pointee(settings) }
     }
 
     /// Judges from now on by these.
@@ -91,12 +99,13 @@ impl Proxy {
     }
 
     /// Answers one request, whatever happens inside.
-    pub async fn answer<B>(&self, request: Request<B>) -> Response<Body>
+    pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
+        let _ = peer;
         let began = Instant::now();
-        let in_flight = self.metrics.begin_request();
+        let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
         let request_id = route::request_id(&parts).map_or_else(new_request_id, str::to_owned);
         let mut story = Story { route: RouteLabel::Other, journey: None, reason: None };
@@ -106,12 +115,12 @@ impl Proxy {
             Ok(response) => response,
             Err(refusal) => {
                 story.reason = Some(refusal.reason());
-                self.metrics.refused(refusal.reason());
-                error::error_response(&refusal, self.clock.now().wall(), &request_id).map(Body::whole)
+                self.rooms.metrics.refused(refusal.reason());
+                error::error_response(&refusal, self.rooms.clock.now().wall(), &request_id).map(Body::whole)
             }
         };
         self.sign_off(&mut response, &parts, &request_id);
-        self.metrics.request(story.route, response.status().as_u16(), began.elapsed());
+        self.rooms.metrics.request(story.route, response.status().as_u16(), began.elapsed());
         self.log(&story, &response, &request_id, began.elapsed());
         if parts.method == Method::HEAD {
             return response.map(|_| Body::empty().until_out(in_flight));
@@ -131,10 +140,11 @@ impl Proxy {
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let settings = self.settings.load_full();
-        if self.metrics.in_flight() > settings.max_requests {
+        if self.rooms.metrics.in_flight() > settings.max_requests {
             return Err(Refusal::of(Reason::Overloaded));
         }
         crate::serve::strict::framing(parts).map_err(|_| Refusal::of(Reason::InvalidRequest).closing())?;
+        self.rooms.client.admit(&parts.headers)?;
         match route::route(parts, &settings.rules)? {
             Route::Certificate { token, as_image, no_cache, .. } => {
                 story.route = if as_image { RouteLabel::Image } else { RouteLabel::Certificate };
@@ -166,14 +176,14 @@ impl Proxy {
         parts: &Parts,
         story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
-        let told = self.gateway.certificate(token, anew).await;
+        let told = self.rooms.gateway.certificate(token, anew).await;
         let answered = respond::certificate(told, face, &parts.headers)
-            .inspect_err(|refusal| self.metrics.withheld(refusal.reason()))?;
+            .inspect_err(|refusal| self.rooms.metrics.withheld(refusal.reason()))?;
         match answered.kind {
-            Kind::Released(representation, age) => self.metrics.released(representation, age),
+            Kind::Released(representation, age) => self.rooms.metrics.released(representation, age),
             Kind::Withheld(reason) => {
                 story.reason = Some(reason);
-                self.metrics.withheld(reason);
+                self.rooms.metrics.withheld(reason);
             }
             Kind::Passed => {}
         }
@@ -196,7 +206,7 @@ impl Proxy {
             body,
             request_id,
         };
-        let mut response = passthrough::pass(call, mode, &self.upstream, &self.gateway.keys()).await?;
+        let mut response = passthrough::pass(call, mode, &self.rooms.upstream, &self.rooms.gateway.keys()).await?;
         response.headers_mut().insert(respond::CACHE_STATUS, HeaderValue::from_static("otk-gateway; fwd=bypass"));
         Ok(response)
     }
@@ -219,7 +229,7 @@ impl Proxy {
     }
 
     fn log(&self, story: &Story, response: &Response<Body>, request_id: &str, took: Duration) {
-        let journey = story.journey.map(|token| self.pseudonyms.of(&token));
+        let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token));
         tracing::info!(
             request_id,
             journey = journey.map(tracing::field::display),

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
@@ -39,12 +40,13 @@ mod listener;
 mod patience;
 pub mod strict;
 mod timed_io;
+pub mod tls;
 mod wire;
 
-/// What the listeners of one `run` allow together.
+/// What the listeners of one `run` allow together. Others put in their place hold from the next connection on.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Connections at once.
+    /// Connections at once. As it is when serving begins.
     pub max_connections: usize,
     /// Bytes of a request's head; at least 8 KiB.
     pub max_header: usize,
@@ -84,7 +86,7 @@ pub enum Ended {
 pub async fn run<H, F, B>(
     listeners: Vec<Listener>,
     handler: H,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     counters: Arc<Counters>,
     mut drain: Drain,
 ) -> Ended
@@ -94,9 +96,9 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let line = Line { handler, settings, counters, drain: drain.clone() };
+    let line = Line { handler, settings: settings.clone(), counters, drain: drain.clone() };
     let mut connections = accept(listeners, line).await;
-    let deadline = tokio::time::sleep(settings.drain_timeout);
+    let deadline = tokio::time::sleep(settings.load().drain_timeout);
     tokio::select! {
         biased;
         () = all_of(&mut connections) => return Ended::Drained,
@@ -112,7 +114,7 @@ where
 #[derive(Clone)]
 struct Line<H> {
     handler: H,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
     counters: Arc<Counters>,
     drain: Drain,
 }
@@ -125,8 +127,7 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let places = Arc::new(Semaphore::new(line.settings.max_connections.min(Semaphore::MAX_PERMITS)));
-    let builder = Arc::new(builder(&line.settings));
+    let places = Arc::new(Semaphore::new(line.settings.load().max_connections.min(Semaphore::MAX_PERMITS)));
     let mut connections = JoinSet::new();
     let mut drain = line.drain.clone();
     let mut turn = 0;
@@ -142,7 +143,7 @@ where
             Ok((place, arrival)) => {
                 back_off = FIRST_BACK_OFF;
                 let open = Open::new(line.counters.clone(), place);
-                connections.spawn(connection(arrival, line.clone(), builder.clone(), open));
+                connections.spawn(connection(arrival, line.clone(), open));
             }
             Err(error) if is_about_one_connection(error.kind()) => {}
             Err(error) => {
@@ -172,14 +173,15 @@ fn is_about_one_connection(kind: io::ErrorKind) -> bool {
     matches!(kind, ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-async fn connection<H, F, B>(arrival: Arrival, line: Line<H>, builder: Arc<Builder>, open: Open)
+async fn connection<H, F, B>(arrival: Arrival, line: Line<H>, open: Open)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let first_head = Instant::now() + line.settings.header_timeout;
+    let settings = **line.settings.load();
+    let first_head = Instant::now() + settings.header_timeout;
     let peer = arrival.peer;
     let mut drain = line.drain.clone();
     let stream = tokio::select! {
@@ -188,7 +190,7 @@ where
         () = drain.begun() => return, // nothing was asked yet
     };
     let is_of_use = match stream {
-        Some(stream) => speak(stream, peer, line, &builder, first_head).await,
+        Some(stream) => speak(stream, peer, line, &settings, first_head).await,
         None => false,
     };
     if !is_of_use {
@@ -203,18 +205,19 @@ async fn handshake(arrival: Arrival, deadline: Instant) -> Option<Stream> {
 }
 
 /// Speaks HTTP until the connection ends. False if no request could be read from what the client sent, or failed to send.
-async fn speak<H, F, B>(stream: Stream, peer: Peer, line: Line<H>, builder: &Builder, first_head: Instant) -> bool
+async fn speak<H, F, B>(stream: Stream, peer: Peer, line: Line<H>, settings: &Settings, first_head: Instant) -> bool
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let Line { handler, settings, mut drain, .. } = line;
+    let Line { handler, mut drain, .. } = line;
     let patience = Patience::default();
-    let mut alarm = Alarm::new(patience.clone(), limits(&settings), first_head);
+    let mut alarm = Alarm::new(patience.clone(), limits(settings), first_head);
     let io = TokioIo::new(TimedIo::new(stream, patience.clone()));
     let service = service_fn(|request| answer(&handler, request, peer, &patience));
+    let builder = builder(settings);
     let connection = builder.serve_connection(io, service);
     tokio::pin!(connection);
     let mut is_leaving = false;

@@ -22,6 +22,9 @@ pub struct Signals {
     interrupt: Signal,
 }
 
+/// The signal that asks a process to read its configuration again: SIGHUP.
+pub struct Hangups(Signal);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Stage {
     Serving,
@@ -74,6 +77,20 @@ impl Signals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
+    }
+}
+
+// === impl Hangups ===
+
+impl Hangups {
+    /// From now on this signal does not end the process.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        self.0.recv().await;
     }
 }
 

@@ -25,7 +25,10 @@ pub enum Format {
 pub struct Logs {
     _guard: WorkerGuard,
     dropped: ErrorCounter,
+    set_level: SetLevel,
 }
+
+type SetLevel = Box<dyn Fn(&str) + Send + Sync>;
 
 /// Gives journeys names that nobody can turn back, the same during one run.
 #[derive(Clone)]
@@ -42,17 +45,28 @@ pub fn start(level: &str, format: Format) -> Logs {
     let (writer, guard) =
         tracing_appender::non_blocking::NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
     let dropped = writer.error_counter();
-    subscribe(writer, level, format);
-    Logs { _guard: guard, dropped }
+    let set_level = subscribe(writer, level, format);
+    Logs { _guard: guard, dropped, set_level }
 }
 
-fn subscribe(writer: NonBlocking, level: &str, format: Format) {
+/// Returns what changes the level later.
+fn subscribe(writer: NonBlocking, level: &str, format: Format) -> SetLevel {
     let builder = tracing_subscriber::fmt().with_env_filter(filter(level)).with_writer(writer);
-    // A second start in one process, as in tests, keeps the first.
-    let _ = match format {
-        Format::Text => builder.with_ansi(false).try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    };
+    // A second start in one process, as in tests, keeps the first; the same goes for a level that finds no subscriber.
+    match format {
+        Format::Text => {
+            let builder = builder.with_ansi(false).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            let _ = builder.try_init();
+            Box::new(move |level| drop(handle.reload(filter(level))))
+        }
+    }
 }
 
 /// `level` for ourselves, or directives for parts of ourselves; everybody else from `warn` on, whatever is asked for.
@@ -74,6 +88,11 @@ where
 }
 
 impl Logs {
+    /// Writes from this level on from now on.
+    pub fn set_level(&self, level: &str) {
+        (self.set_level)(level);
+    }
+
     /// How many lines found no room.
     pub fn dropped(&self) -> u64 {
         self.dropped.dropped_lines() as u64

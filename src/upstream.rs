@@ -65,12 +65,17 @@ pub struct Settings {
 pub struct Upstream(Arc<Inner>);
 
 struct Inner {
-    client: Client<Connector, Full<Bytes>>,
-    settings: Settings,
+    way: ArcSwap<Way>,
     budget: Arc<Budget>,
     clock: Arc<Clock>,
     metrics: Arc<Metrics>,
     api_key: ArcSwap<HeaderValue>,
+}
+
+/// Where calls go, and the connections there; replaced as one.
+struct Way {
+    client: Client<Connector, Full<Bytes>>,
+    settings: Settings,
 }
 
 /// An answer about a certificate, unread.
@@ -159,16 +164,20 @@ impl Upstream {
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let connector = Connector::new(tls, settings.proxy.clone(), settings.connect_timeout);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .pool_idle_timeout(settings.pool_idle_timeout)
-            .retry_canceled_requests(false)
-            .http1_max_headers(128)
-            .build(connector);
+        let way = ArcSwap::from_pointee(Way::new(settings, tls));
         let api_key = ArcSwap::from_pointee(sensitive(api_key));
-        Self(Arc::new(Inner { client, settings, budget, clock, metrics, api_key }))
+        Self(Arc::new(Inner { way, budget, clock, metrics, api_key }))
+    }
+
+    /// Calls there from the next call on, over new connections. A call whose `sent` is later than the return of this went the
+    /// new way.
+    pub fn replace_way(&self, settings: Settings, tls: Option<Arc<rustls::ClientConfig>>) {
+        self.0.way.store(Arc::new(Way::new(settings, tls)));
+    }
+
+    /// Whose turn it is.
+    pub fn budget(&self) -> &Budget {
+        &self.0.budget
     }
 
     /// Uses another key from the next call on.
@@ -178,17 +187,7 @@ impl Upstream {
 
     /// Bytes that the body of an answer may have.
     pub fn max_response(&self) -> usize {
-        self.0.settings.max_response
-    }
-
-    /// How much longer the upstream wants to be left alone.
-    pub fn pause_left(&self) -> Option<Duration> {
-        self.0.budget.pause_left()
-    }
-
-    /// Calls that could start at once just now.
-    pub fn free_turns(&self) -> usize {
-        self.0.budget.free_turns()
+        self.0.way.load().settings.max_response
     }
 
     /// Get Certificate. `on_sent` is told the moment before each attempt goes out, so that no age counted from it is too short.
@@ -199,8 +198,23 @@ impl Upstream {
         on_sent: impl Fn(Moment),
     ) -> Result<Fetched, Error> {
         let mut turn = self.turn(Some(token), priority).await?;
-        let deadline = Instant::now() + self.0.settings.request_timeout;
-        let mut retries_left = self.0.settings.retries;
+        let ended = self.exchange(token, priority, &mut turn, on_sent).await;
+        let is_outage = ended.as_ref().is_err_and(Error::is_outage);
+        self.0.budget.ended(&mut turn, Some(token), is_outage);
+        ended
+    }
+
+    /// The first attempt, in this turn, and the retries, each in one of its own.
+    async fn exchange(
+        &self,
+        token: &JourneyToken,
+        priority: Priority,
+        turn: &mut Turn,
+        on_sent: impl Fn(Moment),
+    ) -> Result<Fetched, Error> {
+        let settings = self.0.way.load().settings.clone();
+        let deadline = Instant::now() + settings.request_timeout;
+        let mut retries_left = if turn.is_probe() { 0 } else { settings.retries };
         loop {
             let sent = self.0.clock.now();
             on_sent(sent);
@@ -209,9 +223,9 @@ impl Upstream {
                 ended => return ended,
             };
             retries_left -= 1;
-            drop(turn);
+            turn.leave_place();
             let another = tokio::time::timeout_at(deadline, self.turn(Some(token), priority)).await;
-            turn = match another {
+            *turn = match another {
                 Ok(Ok(turn)) => turn,
                 Ok(Err(_)) | Err(_) => return Err(failed), // what went wrong tells more than that there was no second try
             };
@@ -220,23 +234,38 @@ impl Upstream {
 
     /// Any other call, answered by the upstream as it likes; the body comes as it comes.
     pub async fn forward(&self, forward: Forward) -> Result<Response<Body>, Error> {
-        let may_retry = forward.method == Method::GET;
-        let mut retries_left = if may_retry { self.0.settings.retries } else { 0 };
         let mut turn = self.turn(None, Priority::Foreground).await?;
-        let deadline = Instant::now() + self.0.settings.request_timeout;
+        let settings = self.0.way.load().settings.clone();
+        let deadline = Instant::now() + settings.request_timeout;
+        let ended = self.exchange_forward(&forward, deadline, settings.retries, &mut turn).await;
+        match &ended {
+            Ok(response) => self.0.budget.ended(&mut turn, None, response.status().is_server_error()),
+            Err(Error::Denied(_)) => {} // the retry; what went before it is no news
+            Err(error) => self.0.budget.ended(&mut turn, None, error.is_outage()),
+        }
+        let deadline = Box::pin(tokio::time::sleep_until(deadline));
+        Ok(ended?.map(|incoming| Body { incoming, deadline, _turn: turn }))
+    }
+
+    async fn exchange_forward(
+        &self,
+        forward: &Forward,
+        deadline: Instant,
+        retries: u32,
+        turn: &mut Turn,
+    ) -> Result<Response<Incoming>, Error> {
+        let may_retry = forward.method == Method::GET && !turn.is_probe();
+        let mut retries_left = if may_retry { retries } else { 0 };
         loop {
-            let response = match self.attempt_forward(&forward, deadline).await {
+            let response = match self.attempt_forward(forward, deadline).await {
                 Err(error) if error.is_passing() && retries_left > 0 => None,
                 Ok(response) if is_passing(&response) && retries_left > 0 => Some(response),
-                ended => {
-                    let deadline = Box::pin(tokio::time::sleep_until(deadline));
-                    return Ok(ended?.map(|incoming| Body { incoming, deadline, _turn: turn }));
-                }
+                ended => return ended,
             };
             drop(response);
             retries_left -= 1;
-            drop(turn);
-            turn = self.turn(None, Priority::Foreground).await?;
+            turn.leave_place();
+            *turn = self.turn(None, Priority::Foreground).await?;
         }
     }
 
@@ -275,18 +304,20 @@ impl Upstream {
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::VIA, HeaderValue::from_static("1.1 otk-gateway")),
         ]);
-        let response = self.send(Method::GET, path, headers, Bytes::new()).await?;
+        let way = self.0.way.load_full(); // after `sent` was taken, see `replace_way`
+        let response = self.send(&way, Method::GET, path, headers, Bytes::new()).await?;
         self.refusal(response.status(), response.headers())?;
         let (head, body) = response.into_parts();
         let age = age(&head.headers);
-        let body = collect(body, self.0.settings.max_response).await?;
+        let body = collect(body, way.settings.max_response).await?;
         Ok(Fetched { status: head.status, body, sent, received: self.0.clock.now(), age })
     }
 
     async fn attempt_forward(&self, forward: &Forward, deadline: Instant) -> Result<Response<Incoming>, Error> {
         let began = Instant::now();
         let Forward { method, path_and_query, headers, body } = forward;
-        let sending = self.send(method.clone(), path_and_query, headers.clone(), body.clone());
+        let way = self.0.way.load_full();
+        let sending = self.send(&way, method.clone(), path_and_query, headers.clone(), body.clone());
         let ended = tokio::time::timeout_at(deadline, sending).await.unwrap_or(Err(Error::Timeout));
         let outcome = match &ended {
             Ok(response) => outcome_of(response.status()),
@@ -302,6 +333,7 @@ impl Upstream {
     /// One request, one answer's head; a connection that is too old or badly framed is not used again.
     async fn send(
         &self,
+        way: &Way,
         method: Method,
         path: &str,
         headers: HeaderMap,
@@ -309,7 +341,7 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = self.target(path)?;
+        *request.uri_mut() = way.target(path)?;
         *request.headers_mut() = headers;
         let headers = request.headers_mut();
         headers.insert(TRANSACTION_KEY, HeaderValue::clone(&self.0.api_key.load()));
@@ -317,22 +349,14 @@ impl Upstream {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
         let connection = capture_connection(&mut request);
-        let response = self.0.client.request(request).await.map_err(|error| classify(&error))?;
-        self.retire_if_old(&connection);
+        let response = way.client.request(request).await.map_err(|error| classify(&error))?;
+        way.retire_if_old(&connection);
         if !is_well_framed(&response) {
             poison(&connection);
             return Err(Error::Malformed);
         }
         self.note_clock(response.headers());
         Ok(response)
-    }
-
-    fn target(&self, path: &str) -> Result<Uri, Error> {
-        let mut parts = self.0.settings.base_url.clone().into_parts();
-        let prefix = self.0.settings.base_url.path().trim_end_matches('/');
-        let target = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|_| Error::Malformed)?;
-        parts.path_and_query = Some(target);
-        Uri::from_parts(parts).map_err(|_| Error::Malformed)
     }
 
     /// Statuses that say something about us and not about the certificate.
@@ -378,13 +402,37 @@ impl Upstream {
         };
         self.0.metrics.clock_offset(millis);
     }
+}
+
+// === impl Way ===
+
+impl Way {
+    fn new(settings: Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        let connector = Connector::new(tls, settings.proxy.clone(), settings.connect_timeout);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .pool_idle_timeout(settings.pool_idle_timeout)
+            .retry_canceled_requests(false)
+            .http1_max_headers(128)
+            .build(connector);
+        Self { client, settings }
+    }
+
+    fn target(&self, path: &str) -> Result<Uri, Error> {
+        let mut parts = self.settings.base_url.clone().into_parts();
+        let prefix = self.settings.base_url.path().trim_end_matches('/');
+        let target = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|_| Error::Malformed)?;
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).map_err(|_| Error::Malformed)
+    }
 
     fn retire_if_old(&self, connection: &CaptureConnection) {
         let mut extras = http::Extensions::new();
         if let Some(connected) = connection.connection_metadata().as_ref() {
             connected.get_extras(&mut extras);
         }
-        if extras.get::<Born>().is_some_and(|born| born.0.elapsed() >= self.0.settings.connection_max_age) {
+        if extras.get::<Born>().is_some_and(|born| born.0.elapsed() >= self.settings.connection_max_age) {
             poison(connection);
         }
     }

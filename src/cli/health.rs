@@ -1,25 +1,26 @@
-//! `health`: one question to a running gateway's admin listener, for probes in images without a shell.
+//! `health` and `reload`: one question to a running gateway's admin listener, for images without a shell.
 //!
 //! Never: a proxy, a redirect, a second try. `localhost` is asked on both loopback addresses, because the gateway may have
 //! found only one of them; the first that takes the connection is the one that is judged.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::{CLEAN, FAILED, Health, say};
+use super::{CLEAN, FAILED, Health, MISUSED, Reload, say};
 
 /// Asks. The exit code is clean exactly if the answer was 200; why not is told on `err`.
 pub async fn health(args: &Health, err: &mut impl Write) -> u8 {
     let path = if args.live { "/livez" } else { "/readyz" };
-    let wrong = match tokio::time::timeout(args.timeout, ask(&args.admin, path)).await {
-        Ok(Ok(StatusCode::OK)) => return CLEAN,
-        Ok(Ok(status)) => format!("{path} answered {}", status.as_u16()),
+    let wrong = match tokio::time::timeout(args.timeout, ask(&args.admin, Method::GET, path)).await {
+        Ok(Ok((StatusCode::OK, _))) => return CLEAN,
+        Ok(Ok((status, _))) => format!("{path} answered {}", status.as_u16()),
         Ok(Err(why)) => why,
         Err(_) => format!("{path} did not answer in time"),
     };
@@ -27,22 +28,62 @@ pub async fn health(args: &Health, err: &mut impl Write) -> u8 {
     FAILED
 }
 
-async fn ask(admin: &Uri, path: &str) -> Result<StatusCode, String> {
+/// Asks the gateway to read its configuration again; tells what has to wait for a restart, or what is wrong.
+pub async fn reload(args: &Reload, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let answered = match tokio::time::timeout(RELOAD_TIMEOUT, ask(&args.admin, Method::POST, "/reload")).await {
+        Ok(answered) => answered,
+        Err(_) => Err("/reload did not answer in time".to_owned()),
+    };
+    let (status, body) = match answered {
+        Ok(answered) => answered,
+        Err(why) => {
+            say(err, &format!("error: {why}"));
+            return FAILED;
+        }
+    };
+    let body: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
+    let listed = |member: &str| {
+        let listed = body[member].as_array().into_iter().flatten();
+        listed.filter_map(|entry| Some(entry.as_str()?.to_owned())).collect::<Vec<_>>()
+    };
+    listed("warnings").iter().for_each(|warning| say(err, &format!("warning: {warning}")));
+    match status {
+        StatusCode::OK => {
+            say(out, "the configuration was read again and is in force");
+            listed("restart_needed").iter().for_each(|key| say(out, &format!("{key} takes effect after a restart")));
+            CLEAN
+        }
+        StatusCode::UNPROCESSABLE_ENTITY => {
+            listed("complaints").iter().for_each(|complaint| say(err, &format!("error: {complaint}")));
+            say(err, "the old configuration stays in force");
+            MISUSED
+        }
+        status => {
+            say(err, &format!("error: /reload answered {}", status.as_u16()));
+            FAILED
+        }
+    }
+}
+
+async fn ask(admin: &Uri, method: Method, path: &str) -> Result<(StatusCode, Bytes), String> {
     let stream = connect(admin).await?;
     let no_http = |error: hyper::Error| format!("no HTTP answer ({error})");
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(no_http)?;
     let authority = admin.authority().map_or("localhost", http::uri::Authority::as_str);
     let prefix = admin.path().trim_end_matches('/');
-    let request = Request::get(format!("{prefix}{path}"))
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("{prefix}{path}"))
         .header(header::HOST, authority)
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
         .map_err(|error| format!("no such address ({error})"))?;
     let driver = tokio::spawn(connection);
-    let answer = sender.send_request(request).await;
-    driver.abort(); // only the status was wanted
-    answer.map(|answer| answer.status()).map_err(no_http)
+    let (head, body) = sender.send_request(request).await.map_err(no_http)?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER).collect().await.map_err(|_| "the answer broke off".to_owned())?;
+    driver.abort();
+    Ok((head.status, body.to_bytes()))
 }
 
 async fn connect(admin: &Uri) -> Result<TcpStream, String> {
@@ -70,10 +111,13 @@ async fn addresses(admin: &Uri) -> Result<Vec<SocketAddr>, String> {
     found.map(Iterator::collect).map_err(|error| format!("cannot resolve the host ({})", error.kind()))
 }
 
+/// A configuration is read in milliseconds; its files may be slow.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
+
+const MAX_ANSWER: usize = 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
 

@@ -4,22 +4,25 @@
 
 use std::collections::BTreeSet;
 
-use super::address::{self, Address};
+use super::address;
 use super::complaint::{Complaint, Place};
 use super::environment::Surroundings;
-use super::keys;
 use super::secret::{self, Pem, Secret, Source, Unusable};
 use super::settings::Settings;
-use super::{ApiKey, pattern, public_key};
+use super::{Kept, ServerTls, pattern, public_key};
+use crate::serve;
 use crate::upstream::tls;
-
-/// Whether a listener may be a Unix socket in this version.
-const UNIX_IS_SUPPORTED: bool = false;
 
 /// What the keys lead to, read and found usable. What was not has a complaint.
 pub struct Found {
     /// `upstream.api_key_file` or `upstream.api_key_env`
-    pub api_key: Option<ApiKey>,
+    pub api_key: Option<Kept>,
+    /// `listen.client_token_file`
+    pub client_token: Option<Kept>,
+    /// `listen.tls_cert_file`, `listen.tls_key_file` and `listen.client_ca_file`
+    pub server_tls: Option<ServerTls>,
+    /// `admin.token_file`
+    pub admin_token: Option<Kept>,
     /// The keys in `signature.public_key_files`.
     pub file_keys: Vec<String>,
     /// `upstream.ca_file`
@@ -35,7 +38,7 @@ pub fn together(settings: &Settings, routes: &[Settings], surroundings: &Surroun
     let mut complaints = Vec::new();
     complaints.extend(pairs(settings));
     complaints.extend(remote(settings));
-    complaints.extend(["listen.address", "admin.address"].into_iter().filter_map(|path| unix(settings, path)));
+    complaints.extend(client_ca(settings));
     complaints.extend(overlap(settings));
     complaints.extend(repeated(routes));
     complaints.extend(threads(settings, surroundings));
@@ -63,6 +66,9 @@ pub fn absent(settings: &Settings) -> Vec<Complaint> {
 pub fn found(settings: &Settings, surroundings: &Surroundings, complaints: &mut Vec<Complaint>) -> Found {
     let mut reader = Reader { settings, surroundings, complaints };
     let api_key = reader.api_key();
+    let client_token = reader.token("listen.client_token_file");
+    let server_tls = reader.server_tls();
+    let admin_token = reader.token("admin.token_file");
     let file_keys = reader.file_keys();
     reader.published_keys(&file_keys);
     let ca = reader.pem("upstream.ca_file");
@@ -70,7 +76,7 @@ pub fn found(settings: &Settings, surroundings: &Surroundings, complaints: &mut 
     let client_key = reader.pem("upstream.client_key_file");
     reader.tls(ca.as_ref(), client_cert.as_ref().zip(client_key.as_ref()));
     let file_keys = file_keys.into_iter().map(|(key, _)| key).collect();
-    Found { api_key, file_keys, ca, client_cert, client_key }
+    Found { api_key, client_token, server_tls, admin_token, file_keys, ca, client_cert, client_key }
 }
 
 fn pairs(settings: &Settings) -> Vec<Complaint> {
@@ -103,29 +109,30 @@ fn remote(settings: &Settings) -> Option<Complaint> {
         missing.push("listen.allow_remote = true".to_owned());
     }
     if !is_set("listen.client_token_file") && !is_set("listen.client_ca_file") {
-        missing.push(one_of(&["listen.client_token_file", "listen.client_ca_file"]));
+        missing.push("listen.client_token_file or listen.client_ca_file".to_owned());
     }
     if !is_set("listen.tls_cert_file") && settings.flag("listen.allow_plaintext") != Some(true) {
-        missing.push(format!("{} or listen.allow_plaintext = true", one_of(&["listen.tls_cert_file"])));
+        missing.push("listen.tls_cert_file or listen.allow_plaintext = true".to_owned());
     }
     let wrong = format!("is not a loopback address, and these conditions are not met: {}", missing.join("; "));
     let accepted = "a loopback address, as in \"localhost:8080\"; another one if all conditions are met";
     (!missing.is_empty()).then(|| Complaint::new(path, settings.place(path), wrong, accepted))
 }
 
-fn one_of(paths: &[&str]) -> String {
-    let is_supported = paths.iter().any(|path| keys::find(path).is_some_and(|key| key.is_supported));
-    let remark = if is_supported { "" } else { " (not supported in this version)" };
-    format!("{}{remark}", paths.join(" or "))
-}
-
-fn unix(settings: &Settings, path: &str) -> Option<Complaint> {
-    let is_unix = matches!(settings.address(path)?, Address::Unix(_));
+/// Client certificates are shown within TLS only.
+fn client_ca(settings: &Settings) -> Option<Complaint> {
+    let path = "listen.client_ca_file";
+    settings.get(path)?;
     let complaint = || {
-        let wrong = "is a Unix socket, which is not supported in this version";
-        Complaint::new(path, settings.place(path), wrong, "\"localhost:PORT\" or \"IP:PORT\"")
+        let wrong = "is given without listen.tls_cert_file";
+        Complaint::new(
+            path,
+            settings.place(path),
+            wrong,
+            "with listen.tls_cert_file and listen.tls_key_file, or not at all",
+        )
     };
-    (is_unix && !UNIX_IS_SUPPORTED).then(complaint)
+    (!settings.is_given("listen.tls_cert_file")).then(complaint)
 }
 
 fn overlap(settings: &Settings) -> Option<Complaint> {
@@ -172,18 +179,50 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn api_key(&mut self) -> Option<ApiKey> {
+    fn api_key(&mut self) -> Option<Kept> {
         let (file, variable) = ("upstream.api_key_file", "upstream.api_key_env");
         let from_file = self.settings.path(file).map(|path| (file, Source::File(path.to_owned())));
         let from_variable = self.settings.text(variable).map(|name| (variable, Source::Variable(name.to_owned())));
         let (key, source) = from_file.or(from_variable)?;
+        self.secret(key, source, "something that holds the key, on one line and without control characters")
+    }
+
+    fn token(&mut self, key: &str) -> Option<Kept> {
+        let source = Source::File(self.settings.path(key)?.to_owned());
+        self.secret(key, source, "a file that holds the token, on one line and without control characters")
+    }
+
+    fn secret(&mut self, key: &str, source: Source, accepted: &str) -> Option<Kept> {
         match Secret::read(&source, self.surroundings) {
-            Ok(secret) => Some(ApiKey { secret, source }),
+            Ok(secret) => Some(Kept { secret, source }),
             Err(why) => {
-                self.unusable(key, why, "something that holds the key, on one line and without control characters");
+                self.unusable(key, why, accepted);
                 None
             }
         }
+    }
+
+    /// The room that listens says whether it can use them.
+    fn server_tls(&mut self) -> Option<ServerTls> {
+        let chain = self.pem("listen.tls_cert_file");
+        let key = self.pem("listen.tls_key_file");
+        let is_ca_read = self.settings.path("listen.client_ca_file").is_none();
+        let client_ca = self.pem("listen.client_ca_file");
+        let is_whole = is_ca_read || client_ca.is_some();
+        let tls = ServerTls { chain: chain?, key: key?, client_ca };
+        let Err(unusable) = tls.config() else { return is_whole.then_some(tls) };
+        let (key, wrong, accepted) = match unusable {
+            serve::tls::Unusable::ClientCa => {
+                ("listen.client_ca_file", "names a file without usable certificates", "certificates, PEM")
+            }
+            serve::tls::Unusable::Own => (
+                "listen.tls_cert_file",
+                "and listen.tls_key_file name files that cannot be used together",
+                "a certificate chain and its private key without a password, PEM",
+            ),
+        };
+        self.complaints.push(Complaint::new(key, self.settings.place(key), wrong, accepted));
+        None
     }
 
     /// The keys of all files, each with its file's place in the list.

@@ -85,7 +85,8 @@ impl Surroundings {
     }
 }
 
-fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+/// A whole file, as the process sees it; one without end is refused.
+pub fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     use std::io::Read as _;
     let mut bytes = Vec::new();
     std::fs::File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;

@@ -62,6 +62,8 @@ pub enum Kind {
     PublicKeys,
     /// The name of an environment variable.
     Variable,
+    /// A level of logs, or several for parts of the gateway.
+    Filter,
     /// The path of a passthrough call, with `{name}` for one segment.
     Pattern,
 }
@@ -189,18 +191,18 @@ pub const KEYS: &[Key] = &[
     Key::new("listen.drain_timeout", Kind::Duration(ZERO, DAY), Is("20s"),
         "after that: how long requests under way may take to finish"),
     Key::new("listen.client_token_file", Path, Unset,
-        "holds the token that every request must then bear").leads_to("listen.client_token").not_yet(),
+        "holds the token that every request must then bear").leads_to("listen.client_token"),
     Key::new("listen.tls_cert_file", Path, Unset,
-        "the listener's certificate chain, PEM").not_yet(),
+        "the listener's certificate chain, PEM"),
     Key::new("listen.tls_key_file", Path, Unset,
-        "the listener's private key, PEM").leads_to("listen.tls_key").not_yet(),
+        "the listener's private key, PEM").leads_to("listen.tls_key"),
     Key::new("listen.client_ca_file", Path, Unset,
-        "the authorities of client certificates, PEM; every client must then show one").not_yet(),
+        "with TLS: the authorities of client certificates, PEM; every client must then show one"),
 
     Key::new("admin.address", Address, Is("localhost:9090"),
         "where health, metrics and the admin calls are served"),
     Key::new("admin.token_file", Path, Unset,
-        "holds the token for admin calls of peers that are not on loopback").leads_to("admin.token").not_yet(),
+        "holds the token for admin calls of peers that are not on loopback").leads_to("admin.token"),
 
     Key::new("upstream.base_url", Upstream, Required,
         "the authority's address; https unless the host is loopback"),
@@ -225,9 +227,9 @@ pub const KEYS: &[Key] = &[
     Key::new("upstream.connection_max_age", Kind::Duration(MS, DAY), Is("10m"),
         "how long any connection is used, so that a DNS change is followed"),
     Key::new("upstream.circuit_failures", Count(1, 1_000), Is("10"),
-        "outages in a row, over at least two journeys, that open the circuit").not_yet(),
+        "outages in a row, over at least two journeys, that open the circuit"),
     Key::new("upstream.circuit_open", Kind::Duration(MS, MINUTE), Is("5s"),
-        "how long the circuit stays open before one probe; doubling to 60s").not_yet(),
+        "how long the circuit stays open before one probe; doubling to 60s"),
     Key::new("upstream.max_response", Size(KIB, GIB), Is("4MiB"),
         "the largest answer that is read"),
     Key::new("upstream.ca_file", Path, Unset,
@@ -280,8 +282,8 @@ pub const KEYS: &[Key] = &[
     Key::new("runtime.worker_threads", Count(0, 1_024), Is("0"),
         "0 is what affinity and the cgroup allow; TOKIO_WORKER_THREADS is then honoured"),
 
-    Key::new("log.level", Choice(&["error", "warn", "info", "debug", "trace"]), Is("info"),
-        "the least grave lines that are written"),
+    Key::new("log.level", Kind::Filter, Is("info"),
+        "the least grave lines that are written; by part of the gateway too"),
     Key::new("log.format", Choice(&["text", "json"]), Is("text"),
         "for people or for machines"),
 

@@ -93,7 +93,11 @@ impl fmt::Debug for Secret {
 impl Pem {
     /// Reads a PEM file. What it must hold is judged where it is used.
     pub fn read(path: &Path, surroundings: &Surroundings) -> Result<Self, Unusable> {
-        let bytes = read(path, surroundings)?;
+        Self::from_bytes(path, read(path, surroundings)?)
+    }
+
+    /// Takes what a file held.
+    pub fn from_bytes(path: &Path, bytes: Vec<u8>) -> Result<Self, Unusable> {
         let is_empty = bytes.trim_ascii().is_empty();
         if is_empty { Err(Unusable::Empty) } else { Ok(Self { path: path.to_owned(), bytes }) }
     }
@@ -107,8 +111,12 @@ impl fmt::Debug for Pem {
 
 /// Reads a file of public keys: one per line; empty lines and lines that begin with `#` are passed over.
 pub fn read_public_keys(path: &Path, surroundings: &Surroundings) -> Result<Vec<String>, Unusable> {
-    let bytes = read(path, surroundings)?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Unusable::NotText)?;
+    public_keys_from_bytes(&read(path, surroundings)?)
+}
+
+/// Takes what a file of public keys held.
+pub fn public_keys_from_bytes(bytes: &[u8]) -> Result<Vec<String>, Unusable> {
+    let text = std::str::from_utf8(bytes).map_err(|_| Unusable::NotText)?;
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let keys: Result<Vec<_>, _> =

@@ -183,6 +183,7 @@ impl Kind {
             Self::Proxy => Ok(address::parse_url(text, UrlOf::Proxy).map(Setting::Url)?),
             Self::Collector => Ok(address::parse_url(text, UrlOf::Collector).map(Setting::Url)?),
             Self::Variable => variable(text).map(Setting::Text),
+            Self::Filter => filter(text).map(Setting::Text),
             Self::Pattern => match pattern::fault(text) {
                 Some(why) => Err(why),
                 None => Ok(Setting::Text(text.to_owned())),
@@ -218,6 +219,9 @@ impl Kind {
             Self::Collector => r#""http://HOST:PORT" or "https://..." without user name, query and fragment"#.to_owned(),
             Self::PublicKeys => "a list of secp256k1 public keys in hex, 33 or 65 bytes each".to_owned(),
             Self::Variable => "the name of an environment variable: letters, digits and _".to_owned(),
+            Self::Filter => {
+                r#""error", "warn", "info", "debug" or "trace"; for parts as in "warn,otk_gateway::upstream=debug""#.to_owned()
+            }
             Self::Pattern => {
                 r#"a path of plain segments, as in "/otk-service/v2/journey-details/{token}", that no certificate path matches"#.to_owned()
             }
@@ -260,6 +264,22 @@ fn rate(value: &Value, least: f64, most: f64) -> Result<Setting, String> {
         other => return Err(mistyped(other)),
     };
     within(rate, least, most, |bound| bound.to_string()).map(Setting::Rate)
+}
+
+/// Directives as in `RUST_LOG`, for our own parts only: what other crates would say may hold headers.
+fn filter(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+    for directive in text.split(',').map(str::trim) {
+        let (target, level) = directive.split_once('=').unwrap_or(("otk_gateway", directive));
+        let is_ours = target == "otk_gateway" || target.starts_with("otk_gateway::");
+        if !is_ours || !target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:".contains(&byte)) {
+            return Err("names a part that is not of this gateway".to_owned());
+        }
+        if !LEVELS.contains(&level) {
+            return Err("names no level".to_owned());
+        }
+    }
+    Ok(text.to_owned())
 }
 
 fn path(text: &str) -> Result<String, String> {

@@ -83,7 +83,7 @@ fn related(config: &Config) -> Vec<(&'static str, &'static str)> {
         "and listen.drain_delay together are more than 30s, after which Kubernetes kills unless told otherwise",
     );
     warn(
-        !listen.address.is_local() && listen.tls_cert_file.is_none(),
+        !listen.address.is_local() && listen.tls.is_none(),
         "listen.allow_plaintext",
         "images and tokens cross the network unencrypted unless something else encrypts",
     );

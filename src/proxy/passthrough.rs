@@ -54,7 +54,7 @@ pub async fn pass(call: Call<'_>, mode: Mode, upstream: &Upstream, keys: &Keys) 
     let answer = upstream.forward(forward).await.map_err(|error| refusal(&error))?;
     let (head, body) = answer.into_parts();
     if let Some(reason) = reason_of(head.status) {
-        return Err(Refusal::of(reason).retry_after(upstream.pause_left()));
+        return Err(Refusal::of(reason).retry_after(upstream.budget().pause_left()));
     }
     let (body, finding) = match mode {
         Mode::Off => (Body::streamed(Bytes::new(), body), None),

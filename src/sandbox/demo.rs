@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 
 use super::sign::Signer;
@@ -21,7 +22,8 @@ pub fn serve(
     let listeners = serve::bind(address)?;
     let sandbox = Sandbox::new(Settings { api_key, now: Arc::new(SystemTime::now), slow: Duration::from_secs(3) });
     let answer = move |request: http::Request<Incoming>, _: Peer| sandbox.clone().answer(request);
-    Ok(serve::run(listeners, answer, SERVE, Arc::new(Counters::default()), drain))
+    let settings = Arc::new(ArcSwap::from_pointee(SERVE));
+    Ok(serve::run(listeners, answer, settings, Arc::new(Counters::default()), drain))
 }
 
 /// The gateway's configuration for the demo; all else is as preset.

@@ -55,7 +55,8 @@ impl Server {
             let (noted, may_go) = (noted.clone(), may_go.clone());
             async move { handle(request, peer, &noted, &may_go).await }
         };
-        let serving = tokio::spawn(run(listeners, handler, settings, counters.clone(), drain));
+        let serving =
+            tokio::spawn(run(listeners, handler, Arc::new(ArcSwap::from_pointee(settings)), counters.clone(), drain));
         Self { addresses, seen, go, counters, trigger, serving }
     }
 

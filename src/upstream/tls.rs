@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::pem;
 
 /// PEM texts, as read from the files of the configuration.
 #[derive(Clone, Default)]
@@ -35,7 +37,7 @@ pub fn config(material: &Material) -> Result<Arc<ClientConfig>, Unusable> {
         Some((chain, key)) => {
             let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| Unusable::Client)?;
             builder
-                .with_client_auth_cert(certificates(chain).ok_or(Unusable::Client)?, key)
+                .with_client_auth_cert(pem::certificates(chain).ok_or(Unusable::Client)?, key)
                 .map_err(|_| Unusable::Client)?
         }
     };
@@ -44,17 +46,8 @@ pub fn config(material: &Material) -> Result<Arc<ClientConfig>, Unusable> {
 }
 
 fn roots(material: &Material) -> Result<RootCertStore, Unusable> {
-    let Some(ca) = &material.ca else {
-        return Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() });
-    };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(ca).ok_or(Unusable::Ca)? {
-        roots.add(certificate).map_err(|_| Unusable::Ca)?;
+    match &material.ca {
+        None => Ok(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() }),
+        Some(ca) => pem::roots(ca).ok_or(Unusable::Ca),
     }
-    Ok(roots)
-}
-
-fn certificates(pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
-    let certificates: Vec<_> = CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().ok()?;
-    (!certificates.is_empty()).then_some(certificates)
 }

@@ -163,6 +163,11 @@ impl Process {
         Self { child, data: field("listen"), admin: field("admin"), log, seen }
     }
 
+    /// Its number among the processes.
+    pub fn id(&self) -> String {
+        self.child.id().to_string()
+    }
+
     /// Sends SIGTERM, and returns the exit code and all that was logged.
     pub fn terminate(mut self) -> (Option<i32>, String) {
         let killed = Command::new("kill").arg(self.child.id().to_string()).status().expect("kill runs");

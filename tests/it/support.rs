@@ -46,7 +46,7 @@ pub async fn gateway_at(upstream: &str, public_key: &str, more: &str, clock: Arc
     let text = configuration(upstream, public_key, more);
     let surroundings = Surroundings::new([("KEY", authority::API_KEY)], |path| std::fs::read(path));
     let loaded = config::parse(&text, &surroundings).unwrap_or_else(|refused| panic!("{refused:?}"));
-    let app = App::new(&loaded.config, clock.clone(), None).expect("addresses are free");
+    let app = App::new(&loaded.config, clock.clone(), None, None).expect("addresses are free");
     let (data, admin) = (app.data_addresses()[0], app.admin_addresses()[0]);
     let (stop, stopped) = oneshot::channel::<()>();
     let mut stopped = Some(stopped);
@@ -56,6 +56,24 @@ pub async fn gateway_at(upstream: &str, public_key: &str, more: &str, clock: Arc
     };
     let ended = tokio::spawn(app.run(asked));
     Gateway { data, admin, clock, stop: Some(stop), ended: Some(ended) }
+}
+
+/// A gateway of this configuration that serves until the handle is dropped; for listeners without a port.
+pub fn started(text: &str) -> Running {
+    let surroundings = Surroundings::new([("KEY", authority::API_KEY)], |path| std::fs::read(path));
+    let loaded = config::parse(text, &surroundings).unwrap_or_else(|refused| panic!("{refused:?}"));
+    let app = App::new(&loaded.config, clock(), None, None).expect("addresses are free");
+    Running(tokio::spawn(async move {
+        app.run(std::future::pending).await;
+    }))
+}
+
+pub struct Running(tokio::task::JoinHandle<()>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// The configuration of a test: `more` may open sections again by dotted keys at the top.
@@ -228,7 +246,7 @@ pub async fn play(clock: &Arc<Clock>) -> Played {
     tokio::spawn(serve::run(
         listeners,
         move |request, _| service.clone().answer(request),
-        settings,
+        Arc::new(arc_swap::ArcSwap::from_pointee(settings)),
         Arc::default(),
         drain,
     ));
