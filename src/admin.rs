@@ -18,6 +18,7 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Map, Value, json};
 
+use crate::audit::Audit;
 use crate::budget::circuit::Standing as Circuit;
 use crate::cache::Purge;
 use crate::certificate::{Etag, JourneyToken, PersonId, Timestamp};
@@ -66,6 +67,8 @@ pub struct Rooms {
     pub admin: Arc<Counters>,
     /// For the count of dropped lines; none in a test.
     pub logs: Option<Arc<Logs>>,
+    /// For how the record stands.
+    pub audit: Arc<Audit>,
     /// Whoever put the rooms together.
     pub operations: Arc<dyn Operations>,
 }
@@ -207,6 +210,7 @@ impl Admin {
             is_last_reload_good: operations.is_last_reload_good(),
             secrets: operations.secrets(),
             tls_ends: operations.tls_ends(),
+            audit: self.rooms.audit.standing(),
         }
     }
 
@@ -248,6 +252,7 @@ impl Admin {
             "secrets": gauges.secrets.iter().map(secret).collect::<Vec<_>>(),
             "tls": gauges.tls_ends.iter().map(tls_end).collect::<Vec<_>>(),
             "certificates_expiring": { "7d": gauges.expiring[0], "30d": gauges.expiring[1], "90d": gauges.expiring[2] },
+            "audit": gauges.audit.map(|audit| json!({ "writable": audit.is_writable, "failures": audit.failures })),
             "config": { "last_reload_successful": gauges.is_last_reload_good },
         })
     }

@@ -11,10 +11,11 @@ use arc_swap::ArcSwap;
 use hyper::body::Incoming;
 
 use crate::admin::{self, Admin, Operations, Readiness};
+use crate::audit::{self, Audit, Names};
 use crate::budget::Budget;
 use crate::cache::{self, Cache};
 use crate::clock::Clock;
-use crate::config::{Config, Kept};
+use crate::config::{Config, Kept, OnFailure};
 use crate::gateway::Gateway;
 use crate::metrics::Metrics;
 use crate::proxy::bearer::Bearer;
@@ -38,6 +39,7 @@ pub struct App {
     proxy: Arc<Proxy>,
     admin: Arc<Admin>,
     live: Arc<Live>,
+    audit: Arc<Audit>,
     serve: Arc<ArcSwap<serve::Settings>>,
     drain_delay: Duration,
 }
@@ -47,6 +49,8 @@ pub struct App {
 pub enum Unfit {
     /// An address could not be had.
     Bind(BindError),
+    /// The record cannot be kept.
+    Audit(audit::Unusable),
     /// A part of the configuration that was accepted is of no use after all.
     Unusable(&'static str),
 }
@@ -70,7 +74,18 @@ impl App {
             max_journeys: config.cache.max_journeys,
         });
         let authority = Arc::new(upstream.clone());
-        let gateway = Gateway::new(prepared.gateway, prepared.keys, cache, authority, clock.clone(), metrics.clone());
+        let mut data = serve::bind(&settings::address(&config.listen.address)).map_err(Unfit::Bind)?;
+        let operators = serve::bind(&settings::address(&config.admin.address)).map_err(Unfit::Bind)?;
+        let audit = Arc::new(record(config, &clock)?);
+        let gateway = Gateway::new(
+            prepared.gateway,
+            prepared.keys,
+            cache,
+            authority,
+            clock.clone(),
+            metrics.clone(),
+            audit.clone(),
+        );
         let pseudonyms = Pseudonyms::of_this_run().map_err(|_| Unfit::Unusable(RANDOM))?;
         let (client, operator) = (bearer(&config.listen.client_token)?, bearer(&config.admin.token)?);
         let proxy = Arc::new(Proxy::new(
@@ -81,6 +96,7 @@ impl App {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 pseudonyms: pseudonyms.clone(),
+                audit: audit.clone(),
                 client: client.clone(),
             },
         ));
@@ -98,6 +114,7 @@ impl App {
             server_tls: server_tls.clone(),
             tls_ends: ArcSwap::from_pointee(settings::tls_ends(config)),
             logs: logs.clone(),
+            audit: audit.clone(),
         };
         let live = Arc::new(Live::new(config, rooms, load));
         let counters = || Arc::new(Counters::default());
@@ -110,17 +127,18 @@ impl App {
             data: counters(),
             admin: counters(),
             logs,
+            audit: audit.clone(),
             operations: live.clone(),
         };
         let ready = Readiness::default();
         let admin = Admin { ready, rooms, gate: admin_gate, token: operator, started: Instant::now() };
-        let mut data = serve::bind(&settings::address(&config.listen.address)).map_err(Unfit::Bind)?;
         if let Some(tls) = server_tls {
             data = data.into_iter().map(|listener| listener.with_tls(tls.clone())).collect();
         }
         Ok(Self {
             data,
-            operators: serve::bind(&settings::address(&config.admin.address)).map_err(Unfit::Bind)?,
+            operators,
+            audit,
             proxy,
             admin: Arc::new(admin),
             live,
@@ -157,7 +175,7 @@ impl App {
     ///
     /// The admin listener outlives the data listener, so that the drain can be watched.
     pub async fn run(self, asked: impl AsyncFnMut()) -> Ended {
-        let Self { data, operators, proxy, admin, live, serve: settings, drain_delay } = self;
+        let Self { data, operators, proxy, admin, live, audit, serve: settings, drain_delay } = self;
         let (stop_data, data_drain) = shutdown::drain();
         let (stop_operators, operators_drain) = shutdown::drain();
         let answer = move |request: http::Request<Incoming>, peer: Peer| {
@@ -185,12 +203,29 @@ impl App {
             stop_operators.end();
             std::future::pending().await
         };
-        tokio::select! {
+        let ended = tokio::select! {
             ended = ended => ended,
             () = ending => Ended::Cut(0),
             () = watch(live) => Ended::Cut(0),
-        }
+        };
+        let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+        ended
     }
+}
+
+/// The record, if one is kept.
+fn record(config: &Config, clock: &Arc<Clock>) -> Result<Audit, Unfit> {
+    let Some(file) = &config.audit.file else { return Ok(Audit::off()) };
+    let settings = audit::Settings {
+        file: audit::path_here(file),
+        refuse: config.audit.on_failure == OnFailure::Refuse,
+        rotate_size: config.audit.rotate_size,
+    };
+    let names = match &config.audit.pseudonym_key {
+        Some(kept) => Names::under(kept.secret.expose()),
+        None => Names::of_this_run().map_err(|_| Unfit::Unusable(RANDOM))?,
+    };
+    Audit::open(&settings, names, clock.clone()).map_err(Unfit::Audit)
 }
 
 /// Looks at the secrets' files for as long as the gateway runs; files may be slow, so not on the threads that serve.
@@ -224,6 +259,7 @@ impl fmt::Display for Unfit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Bind(error) => error.fmt(f),
+            Self::Audit(unusable) => unusable.fmt(f),
             Self::Unusable(what) => write!(f, "{what} cannot be used"),
         }
     }

@@ -171,12 +171,21 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with milliseconds, the way the upstream writes it.
     pub fn to_rfc3339(self) -> String {
-        let format =
-            time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        time::OffsetDateTime::from_unix_timestamp_nanos(self.0.into())
-            .ok()
-            .and_then(|at| at.format(&format).ok())
-            .unwrap_or_default()
+        self.format(time::macros::format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
+        ))
+    }
+
+    /// RFC 3339 in UTC with nanoseconds, so that two instants can be told apart.
+    pub fn to_rfc3339_nanos(self) -> String {
+        self.format(time::macros::format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:9]Z"
+        ))
+    }
+
+    fn format(self, format: &[time::format_description::BorrowedFormatItem<'_>]) -> String {
+        let at = time::OffsetDateTime::from_unix_timestamp_nanos(self.0.into()).ok();
+        at.and_then(|at| at.format(format).ok()).unwrap_or_default()
     }
 }
 

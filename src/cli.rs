@@ -3,7 +3,6 @@
 //! 0 clean, 1 failed, 2 usage or configuration. What a command says on purpose goes to stdout; complaints, warnings and logs go
 //! to stderr. Whatever is wrong with an argument is told before anything is tried.
 
-#[cfg(feature = "sandbox")]
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -25,6 +24,7 @@ use crate::signature::Keys;
 use crate::telemetry::{self, Format, Logs};
 use crate::verify::verify;
 
+mod auditing;
 mod health;
 
 /// A caching, verifying reverse proxy for the UAE KYC OTK service.
@@ -47,6 +47,9 @@ enum Command {
     Health(Health),
     /// Make a running gateway read its configuration again, as SIGHUP does
     Reload(Reload),
+    /// Look at the record of what was answered
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Run sandbox and gateway together, with curl lines to try
     #[cfg(feature = "sandbox")]
     Demo(Demo),
@@ -94,6 +97,33 @@ struct Reload {
     admin: http::Uri,
 }
 
+#[derive(Debug, PartialEq, Subcommand)]
+enum AuditCommand {
+    /// Check that the chain of a record holds; name the first line that breaks it
+    Verify {
+        /// The file; - for stdin
+        file: PathBuf,
+    },
+    /// List every answer about one journey; say whether an image left after a revocation was observed
+    Prove(Prove),
+}
+
+#[derive(Args, PartialEq)]
+struct Prove {
+    /// The journey's token, or the 32 hex digits that name it in the record
+    #[arg(long, value_name = "TOKEN")]
+    journey: String,
+    /// Holds the key under which journeys are named: audit.pseudonym_key_file. Needed for a token
+    #[arg(long, value_name = "FILE", env = "OTK_GATEWAY__AUDIT__PSEUDONYM_KEY_FILE")]
+    pseudonym_key_file: Option<PathBuf>,
+    /// The gateway's configuration, to take that key from
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// All files of the record, in any order
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+}
+
 #[cfg(feature = "sandbox")]
 #[derive(Args, Debug, PartialEq)]
 struct Demo {
@@ -124,6 +154,8 @@ impl Cli {
             Command::Verify(args) => verify_file(&args),
             Command::Health(args) => asking(health::health(&args, &mut io::stderr())),
             Command::Reload(args) => asking(health::reload(&args, &mut io::stdout(), &mut io::stderr())),
+            Command::Audit(AuditCommand::Verify { file }) => auditing::verify(&file).into(),
+            Command::Audit(AuditCommand::Prove(args)) => auditing::prove(&args).into(),
             #[cfg(feature = "sandbox")]
             Command::Demo(args) => demo(args.port_base),
             #[cfg(feature = "sandbox")]
@@ -365,7 +397,13 @@ const FAILED: u8 = 1;
 /// Of arguments or of the configuration; `clap` leaves with the same.
 const MISUSED: u8 = 2;
 
-// === impl Sandbox ===
+// === impl Prove, Sandbox ===
+
+impl fmt::Debug for Prove {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prove").field("files", &self.files).finish_non_exhaustive()
+    }
+}
 
 #[cfg(feature = "sandbox")]
 impl fmt::Debug for Sandbox {

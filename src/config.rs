@@ -240,10 +240,10 @@ pub enum SignatureMode {
 pub struct Audit {
     /// May hold `{hostname}`; `-` is stdout.
     pub file: Option<PathBuf>,
-    /// Holds the key under which journeys are named.
-    pub pseudonym_key_file: Option<PathBuf>,
+    /// The key under which journeys are named; without it one is made up for the run.
+    pub pseudonym_key: Option<Kept>,
     /// When the file cannot be written.
-    pub on_failure: Option<OnFailure>,
+    pub on_failure: OnFailure,
     /// In bytes.
     pub rotate_size: Option<u64>,
 }
@@ -359,7 +359,6 @@ impl Config {
                 max_age: set(settings.duration("signature.max_age")),
                 clock_skew: set(settings.duration("signature.clock_skew")),
             },
-            upstream: Upstream::build(settings, found),
             cache: Cache {
                 max_exposure: set(settings.duration("cache.max_exposure")),
                 image_capacity: set(settings.number("cache.image_capacity")),
@@ -374,8 +373,8 @@ impl Config {
             },
             audit: Audit {
                 file: file(settings, "audit.file"),
-                pseudonym_key_file: file(settings, "audit.pseudonym_key_file"),
-                on_failure: settings.text("audit.on_failure").map(OnFailure::of),
+                pseudonym_key: found.pseudonym_key.clone(),
+                on_failure: OnFailure::of(set(settings.text("audit.on_failure"))),
                 rotate_size: settings.number("audit.rotate_size"),
             },
             runtime: Runtime { worker_threads: size(settings, "runtime.worker_threads") },
@@ -386,6 +385,7 @@ impl Config {
                     _ => LogFormat::Text,
                 },
             },
+            upstream: Upstream::build(settings, found),
             telemetry: Telemetry { otlp_endpoint: settings.url("telemetry.otlp_endpoint").cloned() },
         }
     }
@@ -697,7 +697,9 @@ mod tests {
             match name {
                 "client_cert_file" => lines.push_str("client_key_file = \"/file\"\n"),
                 "client_key_file" => lines.push_str("client_cert_file = \"/file\"\n"),
-                "api_key_file" | "client_token_file" | "token_file" => lines = lines.replace("/file", "/key"),
+                "api_key_file" | "client_token_file" | "token_file" | "pseudonym_key_file" => {
+                    lines = lines.replace("/file", "/key")
+                }
                 "tls_cert_file" => lines.push_str("tls_key_file = \"/file\"\n"),
                 "tls_key_file" => lines.push_str("tls_cert_file = \"/file\"\n"),
                 "client_ca_file" => lines.push_str("tls_cert_file = \"/file\"\ntls_key_file = \"/file\"\n"),

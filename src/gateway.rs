@@ -17,6 +17,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use hashlink::LruCache;
 
+use crate::audit::{Audit, Entry, Event};
 use crate::budget::Priority;
 use crate::cache::{self, Absence, Cache, Expiring, Fill, Purge};
 use crate::certificate::{Etag, Image, JourneyToken, Said, Status, Timestamp};
@@ -25,12 +26,13 @@ use crate::envelope::{Document, Malformed};
 use crate::flight::{Flights, Lost, Seat};
 use crate::metrics::{CacheResult, Metrics, SignatureResult};
 use crate::reason::Reason;
-use crate::release::{self, Answer, Ask, Call, Permit, Rules, Verdict, Withheld};
+use crate::release::{self, Answer, Ask, Call, Grounds, Permit, Rules, Seen, Verdict, Withheld};
 use crate::signature::{self, Forged, Keys};
 use crate::upstream::{self, Fetched, Upstream};
 
 /// Owns the rooms that a certificate passes through.
 pub struct Gateway {
+    audit: Arc<Audit>,
     authority: Arc<dyn Authority>,
     cache: Cache,
     clock: Arc<Clock>,
@@ -71,6 +73,19 @@ pub struct Told {
     pub outcome: Outcome,
     /// How the cache took part.
     pub cache: CacheUse,
+}
+
+/// What decided an outcome.
+#[derive(Debug, Default)]
+pub struct Evidence {
+    /// Of the certificate that is released.
+    pub etag: Option<Etag>,
+    /// When the upstream signed what decided.
+    pub signed: Option<Timestamp>,
+    /// When the call that brought it was sent.
+    pub sent: Option<Timestamp>,
+    /// What a release rests on.
+    pub grounds: Option<Grounds>,
 }
 
 /// Why a journey is answered as it is, for somebody who asks.
@@ -185,8 +200,10 @@ impl Gateway {
         authority: Arc<dyn Authority>,
         clock: Arc<Clock>,
         metrics: Arc<Metrics>,
+        audit: Arc<Audit>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            audit,
             authority,
             cache,
             clock,
@@ -306,8 +323,7 @@ impl Gateway {
         ask: &Ask,
         rules: &Rules,
     ) -> Verdict {
-        let key_in_force = self.keys.load().contains(answer.authentic.key());
-        let seen = self.cache.seen(token, answer);
+        let (key_in_force, seen) = self.regard(token, answer);
         release::decide(answer, image, key_in_force, &seen, ask, &self.clock.now(), rules)
     }
 
@@ -367,7 +383,9 @@ impl Gateway {
         };
         let authentic = if fetched.status == http::StatusCode::OK { authentic } else { authentic.contradicted() };
         let answer = Arc::new(Answer { authentic, call });
-        match self.cache.learn(token, &answer, image.as_ref(), &self.keys, &self.settings.load().rules) {
+        let learned = self.cache.learn(token, &answer, image.as_ref(), &self.keys, &self.settings.load().rules);
+        self.note_revocation(token, &answer);
+        match learned {
             Err(reason) => Landed::Refused(reason.into()),
             Ok(()) if answer.authentic.content().is_err() => Landed::Refused(Reason::UpstreamMalformed.into()),
             Ok(()) => Landed::Answer(answer, image),
@@ -378,7 +396,9 @@ impl Gateway {
     /// is not ACTIVE withdraws like any other.
     fn take_in_client_error(&self, token: &JourneyToken, fetched: Fetched, call: Call) -> Landed {
         if let Ok((authentic, _)) = signature::verify(&fetched.body, &self.keys.load()) {
-            self.cache.withdraw(token, &Answer { authentic, call }, &self.settings.load().rules);
+            let answer = Answer { authentic, call };
+            self.cache.withdraw(token, &answer, &self.settings.load().rules);
+            self.note_revocation(token, &answer);
         }
         let is_harmless = fetched.body.len() <= MAX_CLIENT_ERROR
             && Document::parse(&fetched.body).is_ok_and(|document| !document.holds_image());
@@ -393,11 +413,42 @@ impl Gateway {
         Landed::Absent(absence)
     }
 
+    /// For the record, and only after it is remembered: see `audit`.
+    fn note_revocation(&self, token: &JourneyToken, answer: &Answer) {
+        if answer.authentic.claims().status == Some(Status::Revoked) {
+            self.audit.note(Entry {
+                time: Some(answer.call.received.wall()),
+                journey: Some(token),
+                signed_at: answer.authentic.claims().signed,
+                confirmed_at: Some(answer.call.sent.wall()),
+                ..Entry::of(Event::RevocationObserved)
+            });
+        }
+    }
+
+    /// What this release rests on would be decided in the same way now.
+    pub fn stands(&self, token: &JourneyToken, grounds: &Grounds) -> bool {
+        let (key_in_force, seen) = self.regard(token, grounds.answer());
+        grounds.hold(key_in_force, &seen, &self.clock.now(), &self.settings.load().rules)
+    }
+
+    /// What an answer is judged by, beside itself: whether its key counts, and what is remembered.
+    fn regard(&self, token: &JourneyToken, answer: &Answer) -> (bool, Seen) {
+        (self.keys.load().contains(answer.authentic.key()), self.cache.seen(token, answer))
+    }
+
     // === what operators do ===
 
     /// Drops answers and images; with `forget`, what the rules remember as well. Returns how many answers were dropped.
     pub fn purge(&self, what: &Purge, forget: bool) -> u64 {
-        self.cache.purge(what, forget, &self.clock.now())
+        let purged = self.cache.purge(what, forget, &self.clock.now());
+        let (journey, etag) = match what {
+            Purge::Journey(journey) => (Some(journey), None),
+            Purge::Etag(etag) => (None, Some(etag)),
+            Purge::Person(_) | Purge::All => (None, None),
+        };
+        self.audit.note(Entry { journey, etag, ..Entry::of(Event::Purged) });
+        purged
     }
 
     /// Why this journey is answered as it is.
@@ -411,8 +462,7 @@ impl Gateway {
 
     fn explain_held(&self, token: &JourneyToken, answer: &Answer, image: Option<&Image>, ask: &Ask) -> Held {
         let now = self.clock.now();
-        let key_in_force = self.keys.load().contains(answer.authentic.key());
-        let seen = self.cache.seen(token, answer);
+        let (key_in_force, seen) = self.regard(token, answer);
         let rules = &self.settings.load().rules;
         Held {
             status: answer.authentic.claims().status,
@@ -485,6 +535,26 @@ impl Gateway {
     }
 }
 
+// === impl Told ===
+
+impl Told {
+    /// What the record says of it.
+    pub fn evidence(&self) -> Evidence {
+        match &self.outcome {
+            Outcome::Release(permit) => Evidence {
+                etag: Some(permit.etag().clone()),
+                signed: permit.signed(),
+                sent: Some(permit.call().sent.wall()),
+                grounds: Some(permit.grounds()),
+            },
+            Outcome::Withhold(withheld) => {
+                Evidence { signed: withheld.signed, sent: Some(withheld.sent), ..Evidence::default() }
+            }
+            Outcome::Decline(_) | Outcome::Pass(_) | Outcome::Refuse(_) => Evidence::default(),
+        }
+    }
+}
+
 // === impl Progress, Absence, Refusal, Reason ===
 
 impl Progress {
@@ -514,6 +584,19 @@ impl Outcome {
             Self::Pass(_) => "passed",
             Self::Refuse(refusal) => refusal.reason.as_str(),
         }
+    }
+}
+
+impl CacheUse {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        let result = match self {
+            Self::Hit { .. } => CacheResult::Hit,
+            Self::Forwarded { collapsed: true, .. } => CacheResult::Collapsed,
+            Self::Forwarded { why: Forwarded::Stale, .. } => CacheResult::Stale,
+            Self::Forwarded { why: Forwarded::Miss | Forwarded::Request, .. } => CacheResult::Miss,
+        };
+        result.as_str()
     }
 }
 

@@ -15,6 +15,7 @@
 //! | `release` | may this image be shown, now? the seven rules, and the `Permit` |
 //! | `metrics` | atomics with names |
 //! | `pem` | certificates as files hold them |
+//! | `audit` | the record of every answer, and what it shows |
 //! | `cache` | answers by journey, images by ETag, and the marks that outlive both |
 //! | `flight` | one call per journey at a time |
 //! | `budget` | whose turn it is to call |
@@ -53,6 +54,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod budget;
 pub mod cache;
 pub mod certificate;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use crate::audit;
 use crate::certificate::Timestamp;
 use crate::reason::Reason;
 use crate::rotation::Standing;
@@ -185,6 +186,8 @@ pub struct Gauges {
     pub secrets: Vec<Standing>,
     /// When the certificates end that this gateway shows, by role.
     pub tls_ends: Vec<(&'static str, Timestamp)>,
+    /// How the record stands, if one is kept.
+    pub audit: Option<audit::Standing>,
 }
 
 /// Counts as the summary shows them, each with its label's value.
@@ -479,6 +482,13 @@ fn render_gauges(gauges: &Gauges, in_flight: usize, page: &mut Page) {
         flag(gauges.is_last_reload_good),
     );
     render_secrets(&gauges.secrets, page);
+    page.gauge(
+        "otk_gateway_audit_writable",
+        "1 if the last line of the record was written, or none is kept.",
+        flag(gauges.audit.is_none_or(|audit| audit.is_writable)),
+    );
+    page.family("otk_gateway_audit_failures_total", "counter", "Lines and syncs of the record that failed.");
+    page.sample("otk_gateway_audit_failures_total", "", gauges.audit.map_or(0, |audit| audit.failures));
     page.family(
         "otk_gateway_tls_not_after_timestamp_seconds",
         "gauge",

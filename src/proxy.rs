@@ -17,9 +17,10 @@ use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 
+use crate::audit::{Audit, Entry, Event, Unrecorded};
 use crate::certificate::JourneyToken;
 use crate::clock::Clock;
-use crate::gateway::Gateway;
+use crate::gateway::{CacheUse, Evidence, Gateway};
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
 use crate::serve::Peer;
@@ -29,7 +30,7 @@ use crate::upstream::Upstream;
 use bearer::Bearer;
 use body::Body;
 use error::Refusal;
-use respond::{Face, Kind};
+use respond::{Answered, Face, Kind};
 use route::Route;
 
 pub mod bearer;
@@ -61,6 +62,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// For journeys' names in logs.
     pub pseudonyms: Pseudonyms,
+    /// The record of what was answered.
+    pub audit: Arc<Audit>,
     /// The token that clients bear, if they must.
     pub client: Arc<Bearer>,
 }
@@ -80,11 +83,16 @@ pub struct Settings {
     pub body_timeout: Duration,
 }
 
-/// What one request came to, for its log line.
+/// What one request came to, for its log line and its place in the record.
 struct Story {
+    request_id: String,
+    peer: Peer,
     route: RouteLabel,
     journey: Option<JourneyToken>,
     reason: Option<Reason>,
+    cache: Option<CacheUse>,
+    exposure: Option<Duration>,
+    upstream: Option<Duration>,
 }
 
 impl Proxy {
@@ -103,25 +111,24 @@ impl Proxy {
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        let _ = peer;
         let began = Instant::now();
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
         let request_id = route::request_id(&parts).map_or_else(new_request_id, str::to_owned);
-        let mut story = Story { route: RouteLabel::Other, journey: None, reason: None };
+        let mut story = Story::new(request_id, peer);
 
-        let told = AssertUnwindSafe(self.tell(&parts, body, &request_id, &mut story)).catch_unwind().await;
+        let told = AssertUnwindSafe(self.tell(&parts, body, &mut story)).catch_unwind().await;
         let mut response = match told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal))) {
             Ok(response) => response,
             Err(refusal) => {
                 story.reason = Some(refusal.reason());
                 self.rooms.metrics.refused(refusal.reason());
-                error::error_response(&refusal, self.rooms.clock.now().wall(), &request_id).map(Body::whole)
+                error::error_response(&refusal, self.rooms.clock.now().wall(), &story.request_id).map(Body::whole)
             }
         };
-        self.sign_off(&mut response, &parts, &request_id);
+        self.sign_off(&mut response, &parts, &story.request_id);
         self.rooms.metrics.request(story.route, response.status().as_u16(), began.elapsed());
-        self.log(&story, &response, &request_id, began.elapsed());
+        self.log(&story, &response, began.elapsed());
         if parts.method == Method::HEAD {
             return response.map(|_| Body::empty().until_out(in_flight));
         }
@@ -129,13 +136,7 @@ impl Proxy {
     }
 
     /// The order of things: room, framing, route, body, and then the hub or the upstream.
-    async fn tell<B>(
-        &self,
-        parts: &Parts,
-        body: B,
-        request_id: &str,
-        story: &mut Story,
-    ) -> Result<Response<Body>, Refusal>
+    async fn tell<B>(&self, parts: &Parts, body: B, story: &mut Story) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
@@ -163,11 +164,12 @@ impl Proxy {
                     }
                     _ => read(body, settings.max_request, settings.body_timeout).await?,
                 };
-                self.pass(parts, body, settings.modes[entry], request_id).await
+                self.pass(parts, body, settings.modes[entry], story).await
             }
         }
     }
 
+    /// Asks the hub, and the record if one is kept; a decision that has been overtaken on the way there is made anew.
     async fn certificate(
         &self,
         token: JourneyToken,
@@ -176,11 +178,70 @@ impl Proxy {
         parts: &Parts,
         story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
-        let told = self.rooms.gateway.certificate(token, anew).await;
-        let answered = respond::certificate(told, face, &parts.headers)
-            .inspect_err(|refusal| self.rooms.metrics.withheld(refusal.reason()))?;
+        for _ in 0..MAX_DECISIONS {
+            let asked = Instant::now();
+            let told = self.rooms.gateway.certificate(token, anew).await;
+            story.cache = Some(told.cache);
+            story.upstream = (!matches!(told.cache, CacheUse::Hit { .. })).then(|| asked.elapsed());
+            let evidence = self.rooms.audit.is_on().then(|| told.evidence());
+            let answered = respond::certificate(told, face, &parts.headers);
+            let is_recorded = match evidence {
+                Some(evidence) => self.record(&token, &answered, evidence, story).await?,
+                None => true,
+            };
+            if is_recorded {
+                return self.count(answered, story);
+            }
+        }
+        Err(self.withheld(Refusal::of(Reason::Overloaded)))
+    }
+
+    /// Writes the line of this answer before it leaves. False: the decision does not stand any more.
+    async fn record(
+        &self,
+        token: &JourneyToken,
+        answered: &Result<Answered, Refusal>,
+        evidence: Evidence,
+        story: &Story,
+    ) -> Result<bool, Refusal> {
+        let (event, representation, status, reason) = match answered {
+            Ok(Answered { kind: Kind::Released(representation, _), response }) => {
+                (Event::Released, Some(*representation), response.status(), None)
+            }
+            Ok(Answered { kind: Kind::Withheld(reason), response }) => {
+                (Event::Withheld, None, response.status(), Some(*reason))
+            }
+            Ok(Answered { kind: Kind::Passed, response }) => (Event::Refused, None, response.status(), None),
+            Err(refusal) => (refusal_event(refusal), None, refusal.status(), Some(refusal.reason())),
+        };
+        let client = story.client();
+        let entry = Entry {
+            journey: Some(token),
+            etag: evidence.etag.as_ref(),
+            representation,
+            status: Some(status.as_u16()),
+            client: Some(&client),
+            reason,
+            signed_at: evidence.signed,
+            confirmed_at: evidence.sent,
+            request_id: Some(&story.request_id),
+            ..Entry::of(event)
+        };
+        let stands = || evidence.grounds.is_none_or(|grounds| self.rooms.gateway.stands(token, &grounds));
+        let Some(receipt) = self.rooms.audit.record(entry, stands) else { return Ok(false) };
+        match receipt.written().await {
+            Err(Unrecorded) if event == Event::Released => Err(self.withheld(Refusal::of(Reason::AuditUnavailable))),
+            Ok(()) | Err(Unrecorded) => Ok(true),
+        }
+    }
+
+    fn count(&self, answered: Result<Answered, Refusal>, story: &mut Story) -> Result<Response<Body>, Refusal> {
+        let answered = answered.map_err(|refusal| self.withheld(refusal))?;
         match answered.kind {
-            Kind::Released(representation, age) => self.rooms.metrics.released(representation, age),
+            Kind::Released(representation, age) => {
+                story.exposure = Some(age);
+                self.rooms.metrics.released(representation, age);
+            }
             Kind::Withheld(reason) => {
                 story.reason = Some(reason);
                 self.rooms.metrics.withheld(reason);
@@ -190,12 +251,18 @@ impl Proxy {
         Ok(answered.response)
     }
 
+    /// A certificate that was asked for is not given.
+    fn withheld(&self, refusal: Refusal) -> Refusal {
+        self.rooms.metrics.withheld(refusal.reason());
+        refusal
+    }
+
     async fn pass(
         &self,
         parts: &Parts,
         body: Bytes,
         mode: passthrough::Mode,
-        request_id: &str,
+        story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
         let path_and_query = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let call = passthrough::Call {
@@ -204,9 +271,12 @@ impl Proxy {
             headers: &parts.headers,
             version: parts.version,
             body,
-            request_id,
+            request_id: &story.request_id,
         };
-        let mut response = passthrough::pass(call, mode, &self.rooms.upstream, &self.rooms.gateway.keys()).await?;
+        let asked = Instant::now();
+        let passed = passthrough::pass(call, mode, &self.rooms.upstream, &self.rooms.gateway.keys()).await;
+        story.upstream = Some(asked.elapsed());
+        let mut response = passed?;
         response.headers_mut().insert(respond::CACHE_STATUS, HeaderValue::from_static("otk-gateway; fwd=bypass"));
         Ok(response)
     }
@@ -228,17 +298,46 @@ impl Proxy {
         }
     }
 
-    fn log(&self, story: &Story, response: &Response<Body>, request_id: &str, took: Duration) {
+    fn log(&self, story: &Story, response: &Response<Body>, took: Duration) {
         let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token));
         tracing::info!(
-            request_id,
+            request_id = story.request_id,
             journey = journey.map(tracing::field::display),
             route = story.route.as_str(),
             status = response.status().as_u16(),
             reason = story.reason.map(Reason::as_str),
+            cache = story.cache.map(CacheUse::as_str),
+            exposure_ms = story.exposure.map(|age| age.as_millis() as u64),
+            upstream_us = story.upstream.map(|took| took.as_micros() as u64),
             took_us = took.as_micros() as u64,
+            bytes = http_body::Body::size_hint(response.body()).exact(),
             "request"
         );
+    }
+}
+
+// === impl Story ===
+
+impl Story {
+    fn new(request_id: String, peer: Peer) -> Self {
+        let route = RouteLabel::Other;
+        Self { request_id, peer, route, journey: None, reason: None, cache: None, exposure: None, upstream: None }
+    }
+
+    /// Who asked, as the record says it.
+    fn client(&self) -> String {
+        match self.peer.address {
+            Some(address) if !self.peer.is_loopback => address.ip().to_canonical().to_string(),
+            _ => "local".to_owned(),
+        }
+    }
+}
+
+/// On the image's path a withheld certificate is an error of ours; in the record it is withheld like any other.
+fn refusal_event(refusal: &Refusal) -> Event {
+    match refusal.reason() {
+        Reason::CertificateRevoked | Reason::CertificateExpired => Event::Withheld,
+        _ => Event::Refused,
     }
 }
 
@@ -283,3 +382,6 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// A GET's body means nothing; so much of it is read and dropped.
 const MAX_IDLE_BODY: usize = 64 * 1024;
+
+/// A request whose decisions keep being overtaken before they are recorded is told to come back.
+const MAX_DECISIONS: usize = 3;

@@ -157,8 +157,17 @@ pub struct Permit(Grant);
 struct Grant {
     answer: Arc<Answer>,
     image: Image,
+    ask: Ask,
     age: Duration,
     unchanged: bool,
+}
+
+/// What a permit rests on, to be looked at once more. It hands out nothing.
+#[derive(Debug)]
+pub struct Grounds {
+    answer: Arc<Answer>,
+    image: Image,
+    ask: Ask,
 }
 
 /// A certificate that may not be shown.
@@ -172,6 +181,10 @@ pub struct Withheld {
     pub rebuilt: bool,
     /// How long ago the call was sent.
     pub age: Duration,
+    /// When the upstream signed what decided.
+    pub signed: Option<Timestamp>,
+    /// When the call that brought it was sent.
+    pub sent: Timestamp,
 }
 
 /// Judges an answer on arrival, against what was remembered before it: rules 2 and 3.
@@ -207,7 +220,7 @@ pub fn decide(
         Ok(Content::Certificate(certificate)) => certificate,
         Ok(Content::Withdrawn { .. }) if !is_fresh(answer, rules.withheld_ttl, ask, now) => return Verdict::Stale,
         Ok(Content::Withdrawn { status, body, rebuilt }) => {
-            return Verdict::Withhold(Withheld { status: *status, body: body.clone(), rebuilt: *rebuilt, age });
+            return withheld(answer, *status, body.clone(), *rebuilt, age);
         }
         Ok(Content::Declined(_)) if !answer.call.is_after(ask) => return Verdict::Stale,
         Ok(Content::Declined(body)) => return Verdict::Decline(body.clone()),
@@ -220,11 +233,11 @@ pub fn decide(
         return Verdict::Stale;
     }
     if !is_valid(answer, certificate, now) {
-        return expired(certificate, age);
+        return expired(answer, certificate, age);
     }
     let Some(image) = image.filter(|image| these_bytes(certificate, image, seen)) else { return Verdict::Stale };
     let unchanged = !seen.changed;
-    Verdict::Release(Permit(Grant { answer: answer.clone(), image: image.clone(), age, unchanged }))
+    Verdict::Release(Permit(Grant { answer: answer.clone(), image: image.clone(), ask: *ask, age, unchanged }))
 }
 
 /// The seven rules one by one, for somebody who asks why; `decide` would release exactly when all hold.
@@ -313,11 +326,16 @@ fn these_bytes(certificate: &Certificate, image: &Image, seen: &Seen) -> bool {
     image.digest() == certificate.image && of_newest == Some(certificate.image)
 }
 
-fn expired(certificate: &Certificate, age: Duration) -> Verdict {
+fn expired(answer: &Answer, certificate: &Certificate, age: Duration) -> Verdict {
     match certificate.frame.withhold(Status::Expired) {
-        Ok(body) => Verdict::Withhold(Withheld { status: Status::Expired, body: Said(body), rebuilt: true, age }),
+        Ok(body) => withheld(answer, Status::Expired, Said(body), true, age),
         Err(Malformed) => Verdict::Refuse(Reason::UpstreamMalformed),
     }
+}
+
+fn withheld(answer: &Answer, status: Status, body: Said, rebuilt: bool, age: Duration) -> Verdict {
+    let (signed, sent) = (answer.authentic.claims().signed, answer.call.sent.wall());
+    Verdict::Withhold(Withheld { status, body, rebuilt, age, signed, sent })
 }
 
 // === impl Call, Certificate ===
@@ -384,8 +402,29 @@ impl Permit {
         &self.0.answer.call
     }
 
+    /// What it rests on.
+    pub fn grounds(&self) -> Grounds {
+        let Grant { answer, image, ask, .. } = &self.0;
+        Grounds { answer: answer.clone(), image: image.clone(), ask: *ask }
+    }
+
     fn certificate(&self) -> &Certificate {
         self.0.answer.authentic.certificate().expect("a permit is made for a certificate only")
+    }
+}
+
+// === impl Grounds ===
+
+impl Grounds {
+    /// The answer that was judged.
+    pub fn answer(&self) -> &Answer {
+        &self.answer
+    }
+
+    /// `decide` would release on the same grounds.
+    pub fn hold(&self, key_in_force: bool, seen: &Seen, now: &Moment, rules: &Rules) -> bool {
+        let verdict = decide(&self.answer, Some(&self.image), key_in_force, seen, &self.ask, now, rules);
+        matches!(verdict, Verdict::Release(_))
     }
 }
 

@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 
 use super::settings::{self, Prepared};
 use crate::admin::{Operations, Reloaded};
+use crate::audit::Audit;
 use crate::cache::Purge;
 use crate::certificate::Timestamp;
 use crate::config::secret::public_keys_from_bytes;
@@ -52,6 +53,7 @@ pub struct Rooms {
     pub server_tls: Option<Arc<ArcSwap<ServerConfig>>>,
     pub tls_ends: ArcSwap<Vec<(&'static str, Timestamp)>>,
     pub logs: Option<Arc<Logs>>,
+    pub audit: Arc<Audit>,
 }
 
 impl Live {
@@ -88,6 +90,7 @@ impl Live {
         self.rotation.watch(watches(&config, &self.rooms), &environment::read_file);
         let restart_needed = restart_needed(&self.at_start, &config);
         *in_force = config;
+        self.rooms.audit.reopen();
         Ok(Reloaded { restart_needed, warnings: loaded.warnings.iter().map(ToString::to_string).collect() })
     }
 

@@ -23,6 +23,8 @@ pub struct Found {
     pub server_tls: Option<ServerTls>,
     /// `admin.token_file`
     pub admin_token: Option<Kept>,
+    /// `audit.pseudonym_key_file`
+    pub pseudonym_key: Option<Kept>,
     /// The keys in `signature.public_key_files`.
     pub file_keys: Vec<String>,
     /// `upstream.ca_file`
@@ -69,6 +71,7 @@ pub fn found(settings: &Settings, surroundings: &Surroundings, complaints: &mut 
     let client_token = reader.token("listen.client_token_file");
     let server_tls = reader.server_tls();
     let admin_token = reader.token("admin.token_file");
+    let pseudonym_key = reader.token("audit.pseudonym_key_file");
     let file_keys = reader.file_keys();
     reader.published_keys(&file_keys);
     let ca = reader.pem("upstream.ca_file");
@@ -76,7 +79,7 @@ pub fn found(settings: &Settings, surroundings: &Surroundings, complaints: &mut 
     let client_key = reader.pem("upstream.client_key_file");
     reader.tls(ca.as_ref(), client_cert.as_ref().zip(client_key.as_ref()));
     let file_keys = file_keys.into_iter().map(|(key, _)| key).collect();
-    Found { api_key, client_token, server_tls, admin_token, file_keys, ca, client_cert, client_key }
+    Found { api_key, client_token, server_tls, admin_token, pseudonym_key, file_keys, ca, client_cert, client_key }
 }
 
 fn pairs(settings: &Settings) -> Vec<Complaint> {
@@ -189,7 +192,7 @@ impl Reader<'_> {
 
     fn token(&mut self, key: &str) -> Option<Kept> {
         let source = Source::File(self.settings.path(key)?.to_owned());
-        self.secret(key, source, "a file that holds the token, on one line and without control characters")
+        self.secret(key, source, "a file that holds it, on one line and without control characters")
     }
 
     fn secret(&mut self, key: &str, source: Source, accepted: &str) -> Option<Kept> {

@@ -271,13 +271,13 @@ pub const KEYS: &[Key] = &[
         "whether the answer's signature is ignored, reported or required"),
 
     Key::new("audit.file", Path, Unset,
-        "the audit file, which may hold {hostname}; - is stdout").not_yet(),
+        "the audit file, which may hold {hostname}; - is stdout"),
     Key::new("audit.pseudonym_key_file", Path, Unset,
-        "holds the key under which journeys are named in the file").leads_to("audit.pseudonym_key").not_yet(),
+        "holds the key under which journeys are named in the file").leads_to("audit.pseudonym_key"),
     Key::new("audit.on_failure", Choice(&["refuse", "continue"]), Is("refuse"),
-        "what happens to releases when the file cannot be written").not_yet(),
+        "what happens to releases when the file cannot be written"),
     Key::new("audit.rotate_size", Size(KIB, 1024 * GIB), Unset,
-        "the size at which a new file is begun").not_yet(),
+        "the size at which a new file is begun"),
 
     Key::new("runtime.worker_threads", Count(0, 1_024), Is("0"),
         "0 is what affinity and the cgroup allow; TOKIO_WORKER_THREADS is then honoured"),

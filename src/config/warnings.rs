@@ -97,6 +97,11 @@ fn related(config: &Config) -> Vec<(&'static str, &'static str)> {
         "cache.image_capacity",
         "is less than one image of upstream.max_response",
     );
+    warn(
+        config.audit.file.is_some() && config.audit.pseudonym_key.is_none(),
+        "audit.file",
+        "is kept without audit.pseudonym_key_file: its journeys cannot be named again after a restart",
+    );
     let window = (signature.max_age + signature.clock_skew).as_secs_f64();
     warn(
         upstream.requests_per_second * window > cache.max_journeys as f64,

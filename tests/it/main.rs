@@ -6,6 +6,7 @@
 
 mod admin;
 mod answers;
+mod audit;
 mod bad_clients;
 mod bad_upstreams;
 mod coalescing;

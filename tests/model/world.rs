@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use otk_gateway::audit::Audit;
 use otk_gateway::budget::{Denied, Priority};
 use otk_gateway::cache::{self, Cache, Purge};
 use otk_gateway::certificate::{Etag, JourneyToken, PersonId, Timestamp};
@@ -154,8 +155,15 @@ impl World {
         let settings = Settings { rules, not_found_ttl: Duration::from_secs(5), refresh_ahead: shape.refresh_ahead };
         let (image_capacity, max_journeys) = if shape.is_small { (16 * 2048, 2) } else { (1 << 30, 100) };
         let cache = Cache::new(cache::Settings { image_capacity, max_journeys });
-        let gateway =
-            Gateway::new(settings, keys(&[0, 1]), cache, script.clone(), clock.clone(), Arc::new(Metrics::new()));
+        let gateway = Gateway::new(
+            settings,
+            keys(&[0, 1]),
+            cache,
+            script.clone(),
+            clock.clone(),
+            Arc::new(Metrics::new()),
+            Arc::new(Audit::off()),
+        );
         let truth = |journey: u8| {
             let (person, shown) = if journey < 2 { (1, (1, 1)) } else { (journey, (journey, journey)) };
             Truth { person, code: "ACTIVE", shown, expires: noon.0 + 365 * 86_400 * SECOND }
