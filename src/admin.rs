@@ -33,6 +33,7 @@ use crate::reason::Reason;
 use crate::rotation::Standing;
 use crate::serve::{Counters, Peer};
 use crate::telemetry::{Logs, Pseudonyms};
+use crate::trace::export::Exporter;
 use crate::upstream::Upstream;
 
 /// Answers the admin listener's requests.
@@ -69,6 +70,8 @@ pub struct Rooms {
     pub logs: Option<Arc<Logs>>,
     /// For how the record stands.
     pub audit: Arc<Audit>,
+    /// For the count of spans that were dropped.
+    pub traces: Option<Exporter>,
     /// Whoever put the rooms together.
     pub operations: Arc<dyn Operations>,
 }
@@ -211,6 +214,7 @@ impl Admin {
             secrets: operations.secrets(),
             tls_ends: operations.tls_ends(),
             audit: self.rooms.audit.standing(),
+            spans_dropped: self.rooms.traces.as_ref().map_or(0, Exporter::dropped),
         }
     }
 

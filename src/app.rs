@@ -23,7 +23,8 @@ use crate::proxy::{self, Proxy};
 use crate::serve::{self, BindError, Counters, Ended, Listener, Peer};
 use crate::shutdown;
 use crate::telemetry::{Logs, Pseudonyms};
-use crate::upstream::Upstream;
+use crate::trace::export::Exporter;
+use crate::upstream::{Upstream, tls};
 use live::Live;
 use settings::Prepared;
 
@@ -40,6 +41,7 @@ pub struct App {
     admin: Arc<Admin>,
     live: Arc<Live>,
     audit: Arc<Audit>,
+    traces: Option<Exporter>,
     serve: Arc<ArcSwap<serve::Settings>>,
     drain_delay: Duration,
 }
@@ -88,6 +90,7 @@ impl App {
         );
         let pseudonyms = Pseudonyms::of_this_run().map_err(|_| Unfit::Unusable(RANDOM))?;
         let (client, operator) = (bearer(&config.listen.client_token)?, bearer(&config.admin.token)?);
+        let traces = exporter(config)?;
         let proxy = Arc::new(Proxy::new(
             prepared.proxy,
             proxy::Rooms {
@@ -98,6 +101,7 @@ impl App {
                 pseudonyms: pseudonyms.clone(),
                 audit: audit.clone(),
                 client: client.clone(),
+                traces: traces.clone(),
             },
         ));
         let admin_gate = Arc::new(ArcSwap::from_pointee(prepared.admin_gate));
@@ -128,6 +132,7 @@ impl App {
             admin: counters(),
             logs,
             audit: audit.clone(),
+            traces: traces.clone(),
             operations: live.clone(),
         };
         let ready = Readiness::default();
@@ -139,6 +144,7 @@ impl App {
             data,
             operators,
             audit,
+            traces,
             proxy,
             admin: Arc::new(admin),
             live,
@@ -175,7 +181,7 @@ impl App {
     ///
     /// The admin listener outlives the data listener, so that the drain can be watched.
     pub async fn run(self, asked: impl AsyncFnMut()) -> Ended {
-        let Self { data, operators, proxy, admin, live, audit, serve: settings, drain_delay } = self;
+        let Self { data, operators, proxy, admin, live, audit, traces, serve: settings, drain_delay } = self;
         let (stop_data, data_drain) = shutdown::drain();
         let (stop_operators, operators_drain) = shutdown::drain();
         let answer = move |request: http::Request<Incoming>, peer: Peer| {
@@ -209,6 +215,9 @@ impl App {
             () = watch(live) => Ended::Cut(0),
         };
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
+        if let Some(traces) = traces {
+            traces.flush().await;
+        }
         ended
     }
 }
@@ -226,6 +235,14 @@ fn record(config: &Config, clock: &Arc<Clock>) -> Result<Audit, Unfit> {
         None => Names::of_this_run().map_err(|_| Unfit::Unusable(RANDOM))?,
     };
     Audit::open(&settings, names, clock.clone()).map_err(Unfit::Audit)
+}
+
+/// Spans to the collector, if there is one.
+fn exporter(config: &Config) -> Result<Option<Exporter>, Unfit> {
+    let Some(endpoint) = &config.telemetry.otlp_endpoint else { return Ok(None) };
+    let is_tls = endpoint.scheme() == Some(&http::uri::Scheme::HTTPS);
+    let tls = is_tls.then(|| tls::config(&tls::Material::default())).transpose();
+    Ok(Some(Exporter::start(endpoint, tls.map_err(|_| Unfit::Unusable("telemetry.otlp_endpoint"))?)))
 }
 
 /// Looks at the secrets' files for as long as the gateway runs; files may be slow, so not on the threads that serve.

@@ -51,7 +51,7 @@ pub struct Loaded {
     pub effective: String,
 }
 
-/// Everything that can be configured. Keys of later versions are `None`.
+/// Everything that can be configured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// `[listen]`
@@ -633,7 +633,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_file_shows_every_key_of_the_table_and_no_unsupported_one_as_given() {
+    fn the_example_file_shows_every_key_of_the_table() {
         let mut section = "";
         let mut shown = BTreeMap::new();
         for line in include_str!("../config/gateway.toml").lines() {
@@ -650,7 +650,7 @@ mod tests {
             let is_given = shown.remove(key.path).unwrap_or_else(|| panic!("{} is not shown", key.path));
             let has_preset = matches!(key.preset, Preset::Is(_) | Preset::Required);
             let is_required = ["upstream.api_key_file", "signature.public_keys"].contains(&key.path);
-            assert_eq!(is_given, key.is_supported && (has_preset || is_required), "{}", key.path);
+            assert_eq!(is_given, has_preset || is_required, "{}", key.path);
         }
         assert!(shown.is_empty(), "{shown:?}");
     }
@@ -684,7 +684,7 @@ mod tests {
     }
 
     #[test]
-    fn every_supported_key_reaches_the_config_and_every_other_is_refused() {
+    fn every_key_reaches_the_config() {
         let pair = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         let pem = format!("{}{}", pair.cert.pem(), pair.signing_key.serialize_pem());
         let surroundings =
@@ -714,20 +714,11 @@ mod tests {
                 let old = text.lines().find(is_old).map(str::to_owned);
                 text = old.map_or(text.clone(), |old| text.replacen(&format!("{old}\n"), "", 1));
             }
-            match parse(&text, &surroundings) {
-                Ok(loaded) => {
-                    assert!(key.is_supported, "{}", key.path);
-                    assert_ne!(loaded.config, base, "{} changes nothing", key.path);
-                    let again = parse(&loaded.effective, &surroundings).unwrap_or_else(|refused| panic!("{refused}"));
-                    assert_eq!(again.config, loaded.config, "{}", key.path);
-                    assert_eq!(again.effective, loaded.effective);
-                }
-                Err(refused) => {
-                    assert!(!key.is_supported, "{}: {refused}", key.path);
-                    assert!(refused.to_string().contains(&format!("{} (line", key.path)), "{refused}");
-                    assert!(refused.to_string().contains("is not supported in this version"), "{refused}");
-                }
-            }
+            let loaded = parse(&text, &surroundings).unwrap_or_else(|refused| panic!("{}: {refused}", key.path));
+            assert_ne!(loaded.config, base, "{} changes nothing", key.path);
+            let again = parse(&loaded.effective, &surroundings).unwrap_or_else(|refused| panic!("{refused}"));
+            assert_eq!(again.config, loaded.config, "{}", key.path);
+            assert_eq!(again.effective, loaded.effective);
         }
     }
 

@@ -28,7 +28,8 @@ use crate::metrics::{CacheResult, Metrics, SignatureResult};
 use crate::reason::Reason;
 use crate::release::{self, Answer, Ask, Call, Grounds, Permit, Rules, Seen, Verdict, Withheld};
 use crate::signature::{self, Forged, Keys};
-use crate::upstream::{self, Fetched, Upstream};
+use crate::trace::Context;
+use crate::upstream::{self, Errand, Fetched, Upstream};
 
 /// Owns the rooms that a certificate passes through.
 pub struct Gateway {
@@ -57,7 +58,7 @@ pub struct Settings {
 /// Whoever answers for certificates: `Upstream`, or a script in the tests of this room.
 pub trait Authority: Send + Sync {
     /// Asks about one journey; `on_sent` is told the moment before each attempt goes out.
-    fn certificate(&self, token: JourneyToken, priority: Priority, on_sent: OnSent) -> Answering;
+    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering;
 }
 
 /// Told when an attempt goes out.
@@ -215,14 +216,15 @@ impl Gateway {
         })
     }
 
-    /// Tells the story of one request for a certificate. `anew` wants a call that is sent after this.
-    pub async fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool) -> Told {
-        let told = self.tell(token, anew).await;
+    /// Tells the story of one request for a certificate. `anew` wants a call that is sent after this; `trace` goes with a call
+    /// that this request causes.
+    pub async fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Told {
+        let told = self.tell(token, anew, trace).await;
         self.note(token, told.outcome.as_str());
         told
     }
 
-    async fn tell(self: &Arc<Self>, token: JourneyToken, anew: bool) -> Told {
+    async fn tell(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Told {
         let ask = Ask { arrived: self.clock.now(), anew };
         if let Some((outcome, ttl)) = self.look(&token, &ask) {
             self.metrics.cache_request(CacheResult::Hit);
@@ -233,7 +235,7 @@ impl Gateway {
             (false, true) => Forwarded::Stale,
             (false, false) => Forwarded::Miss,
         };
-        let (outcome, collapsed) = self.ask_upstream(token, &ask).await;
+        let (outcome, collapsed) = self.ask_upstream(token, &ask, trace).await;
         self.metrics.cache_request(match (collapsed, why) {
             (true, _) => CacheResult::Collapsed,
             (false, Forwarded::Stale) => CacheResult::Stale,
@@ -243,9 +245,10 @@ impl Gateway {
     }
 
     /// Calls until something can be said, a few times at most; also says whether the last call was somebody else's.
-    async fn ask_upstream(self: &Arc<Self>, token: JourneyToken, ask: &Ask) -> (Outcome, bool) {
+    async fn ask_upstream(self: &Arc<Self>, token: JourneyToken, ask: &Ask, trace: Option<Context>) -> (Outcome, bool) {
+        let errand = Errand { priority: Priority::Foreground, trace };
         for _ in 0..MAX_CALLS {
-            let seat = self.call(token, ask, Priority::Foreground);
+            let seat = self.call(token, ask, errand);
             let collapsed = seat.is_shared;
             let landed = seat.outcome().await;
             if let Some(outcome) = self.conclude(&token, ask, landed) {
@@ -331,17 +334,17 @@ impl Gateway {
     fn refresh_ahead(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, permit: &Permit, settings: &Settings) {
         let is_due = settings.refresh_ahead && permit.age() * 4 >= settings.rules.max_exposure * 3;
         if is_due && !self.flights.is_under_way(token) {
-            drop(self.call(*token, ask, Priority::Background));
+            drop(self.call(*token, ask, Errand { priority: Priority::Background, trace: None }));
         }
     }
 
     /// A seat in the call under way, if it can confirm something for this request, else in a new one.
-    fn call(self: &Arc<Self>, token: JourneyToken, ask: &Ask, priority: Priority) -> Seat<Landed> {
+    fn call(self: &Arc<Self>, token: JourneyToken, ask: &Ask, errand: Errand) -> Seat<Landed> {
         let may_share = |progress: &Progress| match progress.sent() {
             None => true,
             Some(sent) => !ask.anew && self.still_confirms(&token, &sent),
         };
-        self.flights.join(token, may_share, |progress| self.clone().fetch(token, priority, progress))
+        self.flights.join(token, may_share, |progress| self.clone().fetch(token, errand, progress))
     }
 
     /// A call sent then could still confirm something for a request that arrives now.
@@ -353,12 +356,12 @@ impl Gateway {
     }
 
     /// The work of one call: ask, believe, remember.
-    async fn fetch(self: Arc<Self>, token: JourneyToken, priority: Priority, progress: Arc<Progress>) -> Landed {
+    async fn fetch(self: Arc<Self>, token: JourneyToken, errand: Errand, progress: Arc<Progress>) -> Landed {
         if !self.cache.has_room(&token, &self.clock.now(), &self.settings.load().rules) {
             return Landed::Refused(Refusal { reason: Reason::Overloaded, retry_after: Some(BUSY) });
         }
         let on_sent = Box::new(move |sent| progress.set(sent));
-        match self.authority.certificate(token, priority, on_sent).await {
+        match self.authority.certificate(token, errand, on_sent).await {
             Ok(fetched) => self.take_in(&token, fetched),
             Err(error) if error.is_not_now() => Landed::NotNow,
             Err(error) => Landed::Refused(Refusal { reason: error.reason(), retry_after: error.retry_after() }),
@@ -623,9 +626,9 @@ impl From<Malformed> for Reason {
 }
 
 impl Authority for Upstream {
-    fn certificate(&self, token: JourneyToken, priority: Priority, on_sent: OnSent) -> Answering {
+    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering {
         let upstream = self.clone();
-        Box::pin(async move { upstream.certificate(&token, priority, on_sent).await })
+        Box::pin(async move { upstream.certificate(&token, errand, on_sent).await })
     }
 }
 

@@ -20,6 +20,7 @@
 //! | `flight` | one call per journey at a time |
 //! | `budget` | whose turn it is to call |
 //! | `upstream` | the only room that calls the authority |
+//! | `trace` | where a request stands in a trace, and spans to a collector |
 //! | `gateway` | the hub: one request told as a story |
 //! | `telemetry` | logs, and the names of journeys in them |
 //! | `rotation` | secrets in files that change while the process runs |
@@ -76,5 +77,6 @@ pub mod serve;
 pub mod shutdown;
 pub mod signature;
 pub mod telemetry;
+pub mod trace;
 pub mod upstream;
 pub mod verify;

@@ -186,6 +186,8 @@ pub struct Gauges {
     pub secrets: Vec<Standing>,
     /// When the certificates end that this gateway shows, by role.
     pub tls_ends: Vec<(&'static str, Timestamp)>,
+    /// Spans that never reached the collector.
+    pub spans_dropped: u64,
     /// How the record stands, if one is kept.
     pub audit: Option<audit::Standing>,
 }
@@ -470,6 +472,8 @@ fn render_gauges(gauges: &Gauges, in_flight: usize, page: &mut Page) {
     }
     page.family("otk_gateway_log_lines_dropped_total", "counter", "Log lines dropped so that no request waits.");
     page.sample("otk_gateway_log_lines_dropped_total", "", gauges.log_lines_dropped);
+    page.family("otk_gateway_spans_dropped_total", "counter", "Spans that never reached the collector.");
+    page.sample("otk_gateway_spans_dropped_total", "", gauges.spans_dropped);
     let flag = |is_so: bool| if is_so { 1.0 } else { 0.0 };
     page.gauge(
         "otk_gateway_circuit_open",

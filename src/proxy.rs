@@ -18,13 +18,15 @@ use http::{Method, Request, Response};
 use http_body_util::BodyExt;
 
 use crate::audit::{Audit, Entry, Event, Unrecorded};
-use crate::certificate::JourneyToken;
+use crate::certificate::{JourneyToken, Timestamp};
 use crate::clock::Clock;
 use crate::gateway::{CacheUse, Evidence, Gateway};
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
 use crate::serve::Peer;
 use crate::telemetry::Pseudonyms;
+use crate::trace::Context;
+use crate::trace::export::{Attribute, Exporter, Span};
 use crate::upstream::Upstream;
 
 use bearer::Bearer;
@@ -66,6 +68,8 @@ pub struct Rooms {
     pub audit: Arc<Audit>,
     /// The token that clients bear, if they must.
     pub client: Arc<Bearer>,
+    /// Where spans go, if anywhere.
+    pub traces: Option<Exporter>,
 }
 
 /// What the HTTP face is told by the configuration.
@@ -87,6 +91,7 @@ pub struct Settings {
 struct Story {
     request_id: String,
     peer: Peer,
+    trace: Option<Context>,
     route: RouteLabel,
     journey: Option<JourneyToken>,
     reason: Option<Reason>,
@@ -115,7 +120,8 @@ impl Proxy {
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
         let request_id = route::request_id(&parts).map_or_else(new_request_id, str::to_owned);
-        let mut story = Story::new(request_id, peer);
+        let trace = Context::continued(&parts.headers).or_else(|| self.rooms.traces.is_some().then(Context::begun));
+        let mut story = Story::new(request_id, peer, trace);
 
         let told = AssertUnwindSafe(self.tell(&parts, body, &mut story)).catch_unwind().await;
         let mut response = match told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal))) {
@@ -129,6 +135,7 @@ impl Proxy {
         self.sign_off(&mut response, &parts, &story.request_id);
         self.rooms.metrics.request(story.route, response.status().as_u16(), began.elapsed());
         self.log(&story, &response, began.elapsed());
+        self.trace(&story, &parts.method, &response, began.elapsed());
         if parts.method == Method::HEAD {
             return response.map(|_| Body::empty().until_out(in_flight));
         }
@@ -180,7 +187,7 @@ impl Proxy {
     ) -> Result<Response<Body>, Refusal> {
         for _ in 0..MAX_DECISIONS {
             let asked = Instant::now();
-            let told = self.rooms.gateway.certificate(token, anew).await;
+            let told = self.rooms.gateway.certificate(token, anew, story.trace).await;
             story.cache = Some(told.cache);
             story.upstream = (!matches!(told.cache, CacheUse::Hit { .. })).then(|| asked.elapsed());
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
@@ -272,6 +279,7 @@ impl Proxy {
             version: parts.version,
             body,
             request_id: &story.request_id,
+            trace: story.trace,
         };
         let asked = Instant::now();
         let passed = passthrough::pass(call, mode, &self.rooms.upstream, &self.rooms.gateway.keys()).await;
@@ -302,6 +310,7 @@ impl Proxy {
         let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token));
         tracing::info!(
             request_id = story.request_id,
+            trace_id = story.trace.map(|trace| trace.trace_id()),
             journey = journey.map(tracing::field::display),
             route = story.route.as_str(),
             status = response.status().as_u16(),
@@ -314,14 +323,52 @@ impl Proxy {
             "request"
         );
     }
+
+    fn trace(&self, story: &Story, method: &Method, response: &Response<Body>, took: Duration) {
+        let (Some(traces), Some(context)) = (&self.rooms.traces, story.trace) else { return };
+        let now = self.rooms.clock.now().wall();
+        let known = KNOWN_METHODS.iter().find(|known| *known == method).map_or("_OTHER", |known| known.as_str());
+        let text = |text: &str| Attribute::Text(text.to_owned());
+        let mut attributes = vec![
+            ("http.request.method", text(known)),
+            ("http.route", text(story.route.as_str())),
+            ("http.response.status_code", Attribute::Number(response.status().as_u16().into())),
+            ("otk_gateway.request_id", text(&story.request_id)),
+        ];
+        let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token).to_string());
+        attributes.extend(journey.map(|name| ("otk_gateway.journey", Attribute::Text(name))));
+        attributes.extend(story.cache.map(|cache| ("otk_gateway.cache", text(cache.as_str()))));
+        attributes.extend(story.reason.map(|reason| ("error.type", text(reason.as_str()))));
+        let millis = |took: Duration| Attribute::Number(took.as_millis() as i64);
+        attributes.extend(story.exposure.map(|age| ("otk_gateway.exposure_ms", millis(age))));
+        attributes.extend(story.upstream.map(|took| ("otk_gateway.upstream_ms", millis(took))));
+        traces.take(Span {
+            context,
+            name: format!("{known} {}", story.route.as_str()),
+            begun: Timestamp::from_nanos(i128::from(now.0) - took.as_nanos() as i128),
+            took,
+            attributes,
+            is_error: response.status().is_server_error(),
+        });
+    }
 }
 
 // === impl Story ===
 
 impl Story {
-    fn new(request_id: String, peer: Peer) -> Self {
+    fn new(request_id: String, peer: Peer, trace: Option<Context>) -> Self {
         let route = RouteLabel::Other;
-        Self { request_id, peer, route, journey: None, reason: None, cache: None, exposure: None, upstream: None }
+        Self {
+            request_id,
+            peer,
+            trace,
+            route,
+            journey: None,
+            reason: None,
+            cache: None,
+            exposure: None,
+            upstream: None,
+        }
     }
 
     /// Who asked, as the record says it.
@@ -385,3 +432,7 @@ const MAX_IDLE_BODY: usize = 64 * 1024;
 
 /// A request whose decisions keep being overtaken before they are recorded is told to come back.
 const MAX_DECISIONS: usize = 3;
+
+/// Of these the name stands in a trace; of others, which clients make up, it does not.
+const KNOWN_METHODS: [Method; 7] =
+    [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::OPTIONS];

@@ -13,7 +13,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -34,6 +34,7 @@ use crate::certificate::JourneyToken;
 use crate::clock::{Clock, Moment};
 use crate::metrics::{LimitedBy, Metrics, Outcome};
 use crate::reason::Reason;
+use crate::trace::{Context, TRACEPARENT};
 use connect::{Born, Connector, Failed};
 
 pub mod connect;
@@ -91,6 +92,15 @@ pub struct Fetched {
     pub received: Moment,
     /// How long a cache on the way says it held it; forever if that cannot be read.
     pub age: Duration,
+}
+
+/// How a call about a certificate is made.
+#[derive(Clone, Copy, Debug)]
+pub struct Errand {
+    /// How urgent it is.
+    pub priority: Priority,
+    /// The request that caused it, if one did. Others that share the call have traces of their own.
+    pub trace: Option<Context>,
 }
 
 /// Another call, for the upstream to answer as it likes.
@@ -194,11 +204,11 @@ impl Upstream {
     pub async fn certificate(
         &self,
         token: &JourneyToken,
-        priority: Priority,
+        errand: Errand,
         on_sent: impl Fn(Moment),
     ) -> Result<Fetched, Error> {
-        let mut turn = self.turn(Some(token), priority).await?;
-        let ended = self.exchange(token, priority, &mut turn, on_sent).await;
+        let mut turn = self.turn(Some(token), errand.priority).await?;
+        let ended = self.exchange(token, errand, &mut turn, on_sent).await;
         let is_outage = ended.as_ref().is_err_and(Error::is_outage);
         self.0.budget.ended(&mut turn, Some(token), is_outage);
         ended
@@ -208,7 +218,7 @@ impl Upstream {
     async fn exchange(
         &self,
         token: &JourneyToken,
-        priority: Priority,
+        errand: Errand,
         turn: &mut Turn,
         on_sent: impl Fn(Moment),
     ) -> Result<Fetched, Error> {
@@ -218,13 +228,13 @@ impl Upstream {
         loop {
             let sent = self.0.clock.now();
             on_sent(sent);
-            let failed = match self.attempt_certificate(token, sent, deadline).await {
+            let failed = match self.attempt_certificate(token, errand.trace, sent, deadline).await {
                 Err(error) if error.is_passing() && retries_left > 0 => error,
                 ended => return ended,
             };
             retries_left -= 1;
             turn.leave_place();
-            let another = tokio::time::timeout_at(deadline, self.turn(Some(token), priority)).await;
+            let another = tokio::time::timeout_at(deadline, self.turn(Some(token), errand.priority)).await;
             *turn = match another {
                 Ok(Ok(turn)) => turn,
                 Ok(Err(_)) | Err(_) => return Err(failed), // what went wrong tells more than that there was no second try
@@ -284,12 +294,14 @@ impl Upstream {
     async fn attempt_certificate(
         &self,
         token: &JourneyToken,
+        trace: Option<Context>,
         sent: Moment,
         deadline: Instant,
     ) -> Result<Fetched, Error> {
         let began = Instant::now();
         let path = format!("/otk-service/v1/certificates/{}", token.to_path());
-        let ended = tokio::time::timeout_at(deadline, self.fetch(&path, sent)).await.unwrap_or(Err(Error::Timeout));
+        let ended =
+            tokio::time::timeout_at(deadline, self.fetch(&path, trace, sent)).await.unwrap_or(Err(Error::Timeout));
         let outcome = match &ended {
             Ok(fetched) => outcome_of(fetched.status),
             Err(error) => error.outcome(),
@@ -298,12 +310,15 @@ impl Upstream {
         ended
     }
 
-    async fn fetch(&self, path: &str, sent: Moment) -> Result<Fetched, Error> {
-        let headers = HeaderMap::from_iter([
+    async fn fetch(&self, path: &str, trace: Option<Context>, sent: Moment) -> Result<Fetched, Error> {
+        let mut headers = HeaderMap::from_iter([
             (header::ACCEPT, HeaderValue::from_static("application/json")),
             (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
             (header::VIA, HeaderValue::from_static("1.1 otk-gateway")),
         ]);
+        if let Some(trace) = trace {
+            headers.insert(TRACEPARENT, trace.to_header());
+        }
         let way = self.0.way.load_full(); // after `sent` was taken, see `replace_way`
         let response = self.send(&way, Method::GET, path, headers, Bytes::new()).await?;
         self.refusal(response.status(), response.headers())?;
@@ -622,7 +637,10 @@ impl http_body::Body for Body {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }

@@ -21,8 +21,6 @@ pub struct Key {
     /// The secret that this key leads to, as in `upstream.api_key`: the key's own value is a name and may be shown, the
     /// secret may not.
     pub secret: Option<&'static str>,
-    /// False for what this version refuses.
-    pub is_supported: bool,
     /// One line for people.
     pub doc: &'static str,
 }
@@ -115,16 +113,11 @@ pub fn of_section(section: &str) -> impl Iterator<Item = &'static Key> {
 
 impl Key {
     const fn new(path: &'static str, kind: Kind, preset: Preset, doc: &'static str) -> Self {
-        Self { path, kind, preset, secret: None, is_supported: true, doc }
+        Self { path, kind, preset, secret: None, doc }
     }
 
     const fn leads_to(mut self, secret: &'static str) -> Self {
         self.secret = Some(secret);
-        self
-    }
-
-    const fn not_yet(mut self) -> Self {
-        self.is_supported = false;
         self
     }
 
@@ -288,7 +281,7 @@ pub const KEYS: &[Key] = &[
         "for people or for machines"),
 
     Key::new("telemetry.otlp_endpoint", Kind::Collector, Unset,
-        "where traces are sent").not_yet(),
+        "where traces are sent, OTLP over HTTP; without it none are kept"),
 ];
 
 #[cfg(test)]

@@ -39,11 +39,6 @@ impl Settings {
         let Given { key, value, place } = given;
         self.places.insert(key.path, place.clone());
         let complain = |place: Place, wrong: &str, accepted: &str| Complaint::new(key.path, place, wrong, accepted);
-        if !key.is_supported {
-            self.faulty.insert(key.path);
-            complaints.push(complain(place.clone(), "is not supported in this version", "nothing; leave the key out"));
-            return;
-        }
         match key.kind.read(value) {
             Ok(setting) => {
                 self.meant.insert(key.path, setting);
@@ -59,7 +54,7 @@ impl Settings {
     }
 
     fn preset(&mut self, key: &'static Key) {
-        if let (Preset::Is(text), true) = (key.preset, key.is_supported) {
+        if let Preset::Is(text) = key.preset {
             let setting = key.kind.read(&Value::from_variable(text, key));
             self.meant.insert(key.path, setting.expect("a test reads every preset of the table"));
         }

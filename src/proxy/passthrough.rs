@@ -14,6 +14,7 @@ use crate::proxy::error::Refusal;
 use crate::proxy::hygiene;
 use crate::reason::Reason;
 use crate::signature::{Forged, Keys};
+use crate::trace::{Context, TRACEPARENT};
 use crate::upstream::{self, Forward, Upstream};
 
 /// What is done about the signature of an answer.
@@ -41,16 +42,18 @@ pub struct Call<'a> {
     pub body: Bytes,
     /// The request's name in logs, here and there.
     pub request_id: &'a str,
+    /// Its place in a trace, if anybody traces.
+    pub trace: Option<Context>,
 }
 
 /// Hands a call on and its answer back.
 pub async fn pass(call: Call<'_>, mode: Mode, upstream: &Upstream, keys: &Keys) -> Result<Response<Body>, Refusal> {
-    let forward = Forward {
-        method: call.method,
-        path_and_query: call.path_and_query.to_owned(),
-        headers: hygiene::upwards(call.headers, call.version, call.request_id),
-        body: call.body,
-    };
+    let mut headers = hygiene::upwards(call.headers, call.version, call.request_id);
+    if let Some(trace) = call.trace {
+        headers.insert(TRACEPARENT, trace.to_header());
+    }
+    let forward =
+        Forward { method: call.method, path_and_query: call.path_and_query.to_owned(), headers, body: call.body };
     let answer = upstream.forward(forward).await.map_err(|error| refusal(&error))?;
     let (head, body) = answer.into_parts();
     if let Some(reason) = reason_of(head.status) {

@@ -19,5 +19,6 @@ mod privacy;
 mod revocation;
 mod shutdown;
 mod support;
+mod traces;
 mod upstream_calls;
 mod vectors;

@@ -15,7 +15,7 @@ use otk_gateway::metrics::Metrics;
 use otk_gateway::reason::Reason;
 use otk_gateway::release::Rules;
 use otk_gateway::signature::Keys;
-use otk_gateway::upstream::{Error, Fetched};
+use otk_gateway::upstream::{Errand, Error, Fetched};
 use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -103,10 +103,10 @@ struct Composed {
 struct Script(Mutex<Vec<Call>>);
 
 impl Authority for Script {
-    fn certificate(&self, token: JourneyToken, priority: Priority, on_sent: OnSent) -> Answering {
+    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering {
         let (reply, replied) = oneshot::channel();
         let journey = token.as_bytes()[15];
-        let is_background = priority == Priority::Background;
+        let is_background = errand.priority == Priority::Background;
         self.0.lock().expect("no panic").push(Call {
             journey,
             is_background,
@@ -235,7 +235,7 @@ impl World {
 
     fn ask(&mut self, journey: u8, anew: bool) {
         let gateway = self.gateway.clone();
-        let told = tokio::spawn(async move { gateway.certificate(token(journey), anew).await });
+        let told = tokio::spawn(async move { gateway.certificate(token(journey), anew, None).await });
         self.readers.push(Reader { journey, anew, arrived: self.now, told });
     }
 
