@@ -41,6 +41,8 @@ enum Command {
     Serve(ConfigFile),
     /// Validate a configuration without serving: tell everything that is wrong, or print what is in force
     Check(ConfigFile),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(Schema),
     /// Check a captured answer of the upstream, step by step
     Verify(Verify),
     /// Ask a running gateway whether it is ready, for probes
@@ -88,6 +90,13 @@ struct Health {
     /// How long to wait for the answer
     #[arg(long, value_name = "DURATION", default_value = "900ms", value_parser = duration)]
     timeout: Duration,
+}
+
+#[derive(Args, Debug, PartialEq)]
+struct Schema {
+    /// Print a table for readers instead
+    #[arg(long)]
+    markdown: bool,
 }
 
 #[derive(Args, Debug, PartialEq)]
@@ -151,6 +160,8 @@ impl Cli {
             Command::Check(args) => {
                 check(&args.config, &Surroundings::process(), &mut io::stdout().lock(), &mut io::stderr()).into()
             }
+            Command::Schema(Schema { markdown: true }) => print(&config::schema::markdown()),
+            Command::Schema(Schema { markdown: false }) => print(&format!("{:#}\n", config::schema::json_schema())),
             Command::Verify(args) => verify_file(&args),
             Command::Health(args) => asking(health::health(&args, &mut io::stderr())),
             Command::Reload(args) => asking(health::reload(&args, &mut io::stdout(), &mut io::stderr())),
@@ -364,7 +375,6 @@ fn fail(error: &impl std::error::Error) -> ExitCode {
 }
 
 /// To stdout; whoever reads it may have had enough.
-#[cfg(feature = "sandbox")]
 fn print(text: &str) -> ExitCode {
     match io::stdout().lock().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -16,6 +16,7 @@ mod pattern;
 mod print;
 pub mod public_key;
 mod raw;
+pub mod schema;
 pub mod secret;
 mod settings;
 pub mod units;
