@@ -21,7 +21,7 @@ pub struct PersonId(pub i64);
 
 /// `data.certificate_etag`: 1 to 256 characters that may stand in an entity tag (RFC 9110, section 8.8.3).
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Etag(Arc<str>);
+pub struct Etag(Bytes);
 
 /// `data.active_status.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,7 +52,7 @@ pub struct Image {
     bytes: Bytes,
     digest: Digest,
     /// Costs as much as everything else together, so it waits until somebody asks, and is then shared by all clones.
-    sha256: Arc<OnceLock<[u8; 32]>>,
+    repr_digest: Arc<OnceLock<Bytes>>,
 }
 
 // === impl JourneyToken ===
@@ -100,17 +100,27 @@ impl Etag {
     pub fn parse(text: &str) -> Option<Self> {
         let is_etagc = |b: u8| b == 0x21 || (0x23..=0x7e).contains(&b);
         let fits = (1..=256).contains(&text.len()) && text.bytes().all(is_etagc);
-        fits.then(|| Self(text.into()))
+        fits.then(|| Self(format!("\"{text}\"").into()))
     }
 
     /// The characters, without quotes.
     pub fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0[1..self.0.len() - 1]).expect("ASCII, as `parse` saw to")
+    }
+
+    /// The entity tag of the image, as it stands in a header: in quotes. Made once, and shared.
+    pub fn strong(&self) -> &Bytes {
         &self.0
+    }
+
+    /// A weak entity tag of the same with these four bytes behind it.
+    pub fn weak_with(&self, variant: u32) -> Bytes {
+        format!("W/\"{}.{variant:08x}\"", self.as_str()).into()
     }
 
     /// What the marks remember of an ETag.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.0.as_bytes())
+        Digest::of(self.as_str().as_bytes())
     }
 }
 
@@ -217,12 +227,15 @@ impl Image {
     /// Takes bytes that begin like a JPEG (FF D8 FF); `None` for anything else.
     pub fn new(bytes: Bytes) -> Option<Self> {
         let digest = Digest::of(&bytes);
-        bytes.starts_with(&[0xff, 0xd8, 0xff]).then(|| Self { bytes, digest, sha256: Arc::default() })
+        bytes.starts_with(&[0xff, 0xd8, 0xff]).then(|| Self { bytes, digest, repr_digest: Arc::default() })
     }
 
-    /// The SHA-256, computed once.
-    pub fn sha256(&self) -> &[u8; 32] {
-        self.sha256.get_or_init(|| sha2::Sha256::digest(&self.bytes).into())
+    /// The SHA-256 as `Repr-Digest` wants it (RFC 9530): computed once, when somebody first wants it.
+    pub fn repr_digest(&self) -> &Bytes {
+        self.repr_digest.get_or_init(|| {
+            let sha256 = sha2::Sha256::digest(&self.bytes);
+            format!("sha-256=:{}:", base64_simd::STANDARD.encode_to_string(sha256)).into()
+        })
     }
 
     /// What tells these bytes from others.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, HeaderName, HeaderValue};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -31,6 +31,7 @@ use crate::upstream::Upstream;
 
 use bearer::Bearer;
 use body::Body;
+use encodings::Encodings;
 use error::Refusal;
 use respond::{Answered, Face, Kind};
 use route::Route;
@@ -38,6 +39,7 @@ use route::Route;
 pub mod bearer;
 pub mod body;
 pub mod conditional;
+pub mod encodings;
 pub mod error;
 pub mod gate;
 pub mod hygiene;
@@ -48,6 +50,7 @@ pub mod route;
 
 /// Answers the data listener's requests.
 pub struct Proxy {
+    encodings: Encodings,
     rooms: Rooms,
     settings: ArcSwap<Settings>,
 }
@@ -89,7 +92,7 @@ pub struct Settings {
 
 /// What one request came to, for its log line and its place in the record.
 struct Story {
-    request_id: String,
+    request_id: HeaderValue,
     peer: Peer,
     trace: Option<Context>,
     route: RouteLabel,
@@ -103,7 +106,7 @@ struct Story {
 impl Proxy {
     /// A face for this hub.
     pub fn new(settings: Settings, rooms: Rooms) -> Self {
-        Self { rooms, settings: ArcSwap::from_pointee(settings) }
+        Self { encodings: Encodings::new(), rooms, settings: ArcSwap::from_pointee(settings) }
     }
 
     /// Judges from now on by these.
@@ -119,7 +122,8 @@ impl Proxy {
         let began = Instant::now();
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
-        let request_id = route::request_id(&parts).map_or_else(new_request_id, str::to_owned);
+        let given = route::request_id(&parts).and_then(|id| HeaderValue::from_str(id).ok());
+        let request_id = given.unwrap_or_else(made_request_id);
         let trace = Context::continued(&parts.headers).or_else(|| self.rooms.traces.is_some().then(Context::begun));
         let mut story = Story::new(request_id, peer, trace);
 
@@ -129,13 +133,17 @@ impl Proxy {
             Err(refusal) => {
                 story.reason = Some(refusal.reason());
                 self.rooms.metrics.refused(refusal.reason());
-                error::error_response(&refusal, self.rooms.clock.now().wall(), &story.request_id).map(Body::whole)
+                error::error_response(&refusal, self.rooms.clock.now().wall(), story.request_id()).map(Body::whole)
             }
         };
-        self.sign_off(&mut response, &parts, &story.request_id);
+        self.sign_off(&mut response, &parts);
+        if parts.method == Method::HEAD {
+            say_length(&mut response);
+        }
         self.rooms.metrics.request(story.route, response.status().as_u16(), began.elapsed());
         self.log(&story, &response, began.elapsed());
         self.trace(&story, &parts.method, &response, began.elapsed());
+        response.headers_mut().insert(REQUEST_ID, story.request_id);
         if parts.method == Method::HEAD {
             return response.map(|_| Body::empty().until_out(in_flight));
         }
@@ -191,7 +199,7 @@ impl Proxy {
             story.cache = Some(told.cache);
             story.upstream = (!matches!(told.cache, CacheUse::Hit { .. })).then(|| asked.elapsed());
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
-            let answered = respond::certificate(told, face, &parts.headers);
+            let answered = respond::certificate(told, face, &parts.headers, &self.encodings);
             let is_recorded = match evidence {
                 Some(evidence) => self.record(&token, &answered, evidence, story).await?,
                 None => true,
@@ -231,7 +239,7 @@ impl Proxy {
             reason,
             signed_at: evidence.signed,
             confirmed_at: evidence.sent,
-            request_id: Some(&story.request_id),
+            request_id: Some(story.request_id()),
             ..Entry::of(event)
         };
         let stands = || evidence.grounds.is_none_or(|grounds| self.rooms.gateway.stands(token, &grounds));
@@ -278,7 +286,7 @@ impl Proxy {
             headers: &parts.headers,
             version: parts.version,
             body,
-            request_id: &story.request_id,
+            request_id: story.request_id(),
             trace: story.trace,
         };
         let asked = Instant::now();
@@ -290,13 +298,10 @@ impl Proxy {
     }
 
     /// What every answer carries.
-    fn sign_off(&self, response: &mut Response<Body>, parts: &Parts, request_id: &str) {
+    fn sign_off(&self, response: &mut Response<Body>, parts: &Parts) {
         let headers = response.headers_mut();
         if !headers.contains_key(http::header::VIA) {
             hygiene::add_via(headers, parts.version);
-        }
-        if let Ok(id) = HeaderValue::from_str(request_id) {
-            headers.insert(REQUEST_ID, id);
         }
         if crate::serve::strict::must_close(parts) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
@@ -309,7 +314,7 @@ impl Proxy {
     fn log(&self, story: &Story, response: &Response<Body>, took: Duration) {
         let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token));
         tracing::info!(
-            request_id = story.request_id,
+            request_id = story.request_id(),
             trace_id = story.trace.map(|trace| trace.trace_id()),
             journey = journey.map(tracing::field::display),
             route = story.route.as_str(),
@@ -333,7 +338,7 @@ impl Proxy {
             ("http.request.method", text(known)),
             ("http.route", text(story.route.as_str())),
             ("http.response.status_code", Attribute::Number(response.status().as_u16().into())),
-            ("otk_gateway.request_id", text(&story.request_id)),
+            ("otk_gateway.request_id", text(story.request_id())),
         ];
         let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token).to_string());
         attributes.extend(journey.map(|name| ("otk_gateway.journey", Attribute::Text(name))));
@@ -356,7 +361,7 @@ impl Proxy {
 // === impl Story ===
 
 impl Story {
-    fn new(request_id: String, peer: Peer, trace: Option<Context>) -> Self {
+    fn new(request_id: HeaderValue, peer: Peer, trace: Option<Context>) -> Self {
         let route = RouteLabel::Other;
         Self {
             request_id,
@@ -369,6 +374,10 @@ impl Story {
             exposure: None,
             upstream: None,
         }
+    }
+
+    fn request_id(&self) -> &str {
+        self.request_id.to_str().unwrap_or_default()
     }
 
     /// Who asked, as the record says it.
@@ -420,9 +429,26 @@ where
     Ok(read.freeze())
 }
 
+/// An answer to HEAD says how long the body would have been; other answers' bodies say it themselves.
+fn say_length(response: &mut Response<Body>) {
+    let length = http_body::Body::size_hint(response.body()).exact();
+    let has_body = response.status() != http::StatusCode::NOT_MODIFIED;
+    if let Some(length) = length.filter(|_| has_body && !response.headers().contains_key(CONTENT_LENGTH)) {
+        response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+}
+
 /// Sixteen random hex digits: enough to find one request in a day's logs.
 pub(crate) fn new_request_id() -> String {
-    getrandom::u64().map_or_else(|_| "0".to_owned(), |random| format!("{random:016x}"))
+    made_request_id().to_str().unwrap_or_default().to_owned()
+}
+
+fn made_request_id() -> HeaderValue {
+    let mut digits = [b'0'; 16];
+    if let Ok(random) = getrandom::u64() {
+        hex::encode_to_slice(random.to_be_bytes(), &mut digits).expect("two digits for each of eight bytes");
+    }
+    HeaderValue::from_bytes(&digits).expect("digits")
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

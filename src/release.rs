@@ -363,8 +363,13 @@ impl Permit {
     }
 
     /// The SHA-256 of the image, as `Repr-Digest` wants it.
-    pub fn sha256(&self) -> &[u8; 32] {
-        self.0.image.sha256()
+    pub fn repr_digest(&self) -> &Bytes {
+        self.0.image.repr_digest()
+    }
+
+    /// What tells the image from others.
+    pub fn image_digest(&self) -> Digest {
+        self.0.image.digest()
     }
 
     /// The JSON around the image.
@@ -377,9 +382,9 @@ impl Permit {
         &self.certificate().etag
     }
 
-    /// Changes whenever another member of `data` does.
-    pub fn variant(&self) -> u32 {
-        self.certificate().variant
+    /// The entity tag of the JSON; changes whenever another member of `data` does.
+    pub fn json_tag(&self) -> &Bytes {
+        &self.certificate().json_tag
     }
 
     /// The ETag has only ever stood for these bytes, so that a client that holds it may be told 304.

@@ -88,8 +88,8 @@ pub struct Certificate {
     pub expires_on: Timestamp,
     /// The JSON around the image.
     pub frame: Frame,
-    /// Changes whenever another member of `data` does.
-    pub variant: u32,
+    /// The entity tag of the JSON; changes whenever another member of `data` does.
+    pub json_tag: Bytes,
 }
 
 /// Believes the received bytes, or says why not. The image is handed out beside, if there is one.
@@ -120,8 +120,8 @@ fn content(document: &Document<'_>, claims: &Claims, wire: &Bytes) -> Result<(Co
     let etag = claims.etag.clone().ok_or(Malformed)?;
     let expires_on = claims.expires_on.ok_or(Malformed)?;
     let (image, frame) = document.image(wire)?;
-    let variant = document.data_variant();
-    Ok((Content::Certificate(Certificate { etag, image: image.digest(), expires_on, frame, variant }), Some(image)))
+    let json_tag = etag.weak_with(document.data_variant());
+    Ok((Content::Certificate(Certificate { etag, image: image.digest(), expires_on, frame, json_tag }), Some(image)))
 }
 
 // === impl Keys ===

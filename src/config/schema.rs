@@ -44,7 +44,9 @@ fn key_schema(key: &Key) -> Value {
             "type": "array",
             "items": { "type": "string", "pattern": "^(0[23][0-9a-fA-F]{64}|04[0-9a-fA-F]{128})$" },
         }),
-        Kind::Upstream | Kind::Proxy | Kind::Collector => json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" }),
+        Kind::Upstream | Kind::Proxy | Kind::Collector => {
+            json!({ "type": "string", "pattern": "^[Hh][Tt][Tt][Pp][Ss]?://" })
+        }
         Kind::Variable => json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
         Kind::Address | Kind::Path | Kind::Filter | Kind::Pattern => json!({ "type": "string", "minLength": 1 }),
     };
@@ -58,9 +60,13 @@ fn key_schema(key: &Key) -> Value {
 /// The preset as the file would have it.
 fn default(key: &Key, text: &str) -> Value {
     match key.kind {
-        Kind::Flag | Kind::Count(..) | Kind::Rate(..) | Kind::Hosts | Kind::Origins | Kind::Paths | Kind::PublicKeys => {
-            serde_json::from_str(text).expect("a test makes the schema")
-        }
+        Kind::Flag
+        | Kind::Count(..)
+        | Kind::Rate(..)
+        | Kind::Hosts
+        | Kind::Origins
+        | Kind::Paths
+        | Kind::PublicKeys => serde_json::from_str(text).expect("a test makes the schema"),
         _ => text.into(),
     }
 }

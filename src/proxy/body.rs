@@ -27,6 +27,8 @@ enum Content {
     Empty,
     Whole(Bytes),
     Certificate(Json),
+    /// A certificate's JSON whose image is there as text: what is before it, the text, what is after it.
+    Encoded([Bytes; 3]),
     /// What was held of a stream before it turned out to be too long to hold, then the rest of it.
     Streamed(Bytes, Box<upstream::Body>),
 }
@@ -52,10 +54,13 @@ impl Body {
         Self { content: Content::Whole(bytes), _in_flight: None }
     }
 
-    /// A released certificate as JSON.
-    pub fn certificate(permit: Permit) -> Self {
-        let left = json_length(&permit);
-        Self { content: Content::Certificate(Json { permit, done: 0, left }), _in_flight: None }
+    /// A released certificate as JSON; `text` is its image in base64, where somebody has that already.
+    pub fn certificate(permit: Permit, text: Option<Bytes>) -> Self {
+        let content = match text {
+            Some(text) => Content::Encoded([permit.frame().before.clone(), text, permit.frame().after.clone()]),
+            None => Content::Certificate(Json { left: json_length(&permit), permit, done: 0 }),
+        };
+        Self { content, _in_flight: None }
     }
 
     /// The upstream's own body as it comes, after `begun`, which came already.
@@ -83,6 +88,10 @@ impl Body {
                 }
                 piece
             }
+            Content::Encoded(parts) => match parts.iter_mut().find(|part| !part.is_empty()) {
+                Some(part) => std::mem::take(part),
+                None => return Poll::Ready(None),
+            },
             Content::Streamed(begun, _) if !begun.is_empty() => std::mem::take(begun),
             Content::Streamed(_, rest) => return Pin::new(&mut **rest).poll_frame(cx),
         };
@@ -103,6 +112,7 @@ impl http_body::Body for Body {
             Content::Empty => true,
             Content::Whole(bytes) => bytes.is_empty(),
             Content::Certificate(_) => false,
+            Content::Encoded(parts) => parts.iter().all(Bytes::is_empty),
             Content::Streamed(begun, rest) => begun.is_empty() && rest.is_end_stream(),
         }
     }
@@ -112,6 +122,7 @@ impl http_body::Body for Body {
             Content::Empty => SizeHint::with_exact(0),
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Certificate(json) => SizeHint::with_exact(json.left),
+            Content::Encoded(parts) => SizeHint::with_exact(parts.iter().map(|part| part.len() as u64).sum()),
             Content::Streamed(begun, rest) if begun.is_empty() => rest.size_hint(),
             Content::Streamed(..) => SizeHint::default(),
         }
@@ -143,7 +154,7 @@ impl Json {
 }
 
 /// How long the JSON of this certificate is.
-pub fn json_length(permit: &Permit) -> u64 {
+fn json_length(permit: &Permit) -> u64 {
     (permit.frame().len() + base64_simd::STANDARD.encoded_length(permit.image().len())) as u64
 }
 

@@ -47,12 +47,16 @@ pub fn downwards(headers: &HeaderMap, version: Version) -> HeaderMap {
 
 /// Puts `<protocol> otk-gateway` at the end of `Via`, in one line with what stood there before.
 pub fn add_via(headers: &mut HeaderMap, version: Version) {
+    if headers.get_all(VIA).iter().all(HeaderValue::is_empty) {
+        headers.insert(VIA, HeaderValue::from_static(alone(version)));
+        return;
+    }
     let mut line = Vec::new();
     for value in headers.get_all(VIA).iter().filter(|value| !value.is_empty()) {
         line.extend_from_slice(value.as_bytes());
         line.extend_from_slice(b", ");
     }
-    line.extend_from_slice(format!("{} otk-gateway", protocol(version)).as_bytes());
+    line.extend_from_slice(alone(version).as_bytes());
     headers.insert(VIA, HeaderValue::from_bytes(&line).expect("header values joined by a comma are a header value"));
 }
 
@@ -135,13 +139,14 @@ fn is_barred_downwards(name: &str) -> bool {
     is_barred || name.starts_with(OURS)
 }
 
-fn protocol(version: Version) -> &'static str {
+/// What `Via` says where nobody was before us.
+fn alone(version: Version) -> &'static str {
     match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1", // the type is open, and only HTTP/1.1 is left
+        Version::HTTP_09 => "0.9 otk-gateway",
+        Version::HTTP_10 => "1.0 otk-gateway",
+        Version::HTTP_2 => "2 otk-gateway",
+        Version::HTTP_3 => "3 otk-gateway",
+        _ => "1.1 otk-gateway", // the type is open, and only HTTP/1.1 is left
     }
 }
 

@@ -3,9 +3,9 @@
 //! `image` and `json` take a `Permit`, so that nothing unreleased can be written here even by mistake. Errors of ours are
 //! `error`'s; here stands what a release, a withheld certificate and the upstream's own refusals look like.
 
+use std::io::Write;
 use std::time::Duration;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use bytes::Bytes;
 use http::header::{
     AGE, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, X_CONTENT_TYPE_OPTIONS,
@@ -15,8 +15,9 @@ use http::{Response, StatusCode};
 use crate::certificate::Status;
 use crate::gateway::{CacheUse, ClientError, Forwarded, Outcome, Told};
 use crate::metrics::Representation;
-use crate::proxy::body::{self, Body};
+use crate::proxy::body::Body;
 use crate::proxy::conditional::Tag;
+use crate::proxy::encodings::Encodings;
 use crate::proxy::error::Refusal;
 use crate::reason::Reason;
 use crate::release::{Permit, Withheld};
@@ -50,10 +51,10 @@ pub enum Kind {
 }
 
 /// Writes the end of a story; what is an error of ours is handed back to be written as one.
-pub fn certificate(told: Told, face: Face, request: &HeaderMap) -> Result<Answered, Refusal> {
+pub fn certificate(told: Told, face: Face, request: &HeaderMap, encodings: &Encodings) -> Result<Answered, Refusal> {
     let cache = told.cache;
     match (told.outcome, face) {
-        (Outcome::Release(permit), face) => Ok(released(permit, cache, face, request)),
+        (Outcome::Release(permit), face) => Ok(released(permit, cache, face, request, encodings)),
         (Outcome::Withhold(withheld), Face::Json) => Ok(withheld_json(&withheld, cache)),
         (Outcome::Withhold(withheld), Face::Image) => Err(gone(&withheld, cache)),
         (Outcome::Decline(body), Face::Json) => Ok(passed(StatusCode::OK, body.0, cache)),
@@ -74,7 +75,7 @@ pub fn certificate(told: Told, face: Face, request: &HeaderMap) -> Result<Answer
 /// `Cache-Status` (RFC 9211): how the cache took part, and whether what came is kept.
 pub fn cache_status(cache: CacheUse, is_stored: bool) -> HeaderValue {
     let text = match cache {
-        CacheUse::Hit { ttl } => format!("otk-gateway; hit; ttl={}", ttl.as_secs()),
+        CacheUse::Hit { ttl } => return hit(ttl.as_secs()),
         CacheUse::Forwarded { why, collapsed } => {
             let why_word = match why {
                 Forwarded::Miss => "uri-miss",
@@ -89,18 +90,28 @@ pub fn cache_status(cache: CacheUse, is_stored: bool) -> HeaderValue {
     HeaderValue::from_str(&text).expect("words and digits")
 }
 
-fn released(permit: Permit, cache: CacheUse, face: Face, request: &HeaderMap) -> Answered {
+/// Nearly every answer's: written without making a string of it first.
+fn hit(ttl: u64) -> HeaderValue {
+    let mut text = [0; 48];
+    let mut left = &mut text[..];
+    let written = write!(left, "otk-gateway; hit; ttl={ttl}");
+    written.expect("22 characters, and 20 digits at most");
+    let length = 48 - left.len();
+    HeaderValue::from_bytes(&text[..length]).expect("words and digits")
+}
+
+fn released(permit: Permit, cache: CacheUse, face: Face, request: &HeaderMap, encodings: &Encodings) -> Answered {
     let age = permit.age();
     let tag = match face {
         Face::Image => Tag::Image(permit.etag()),
-        Face::Json => Tag::Json(permit.etag(), permit.variant().to_be_bytes()),
+        Face::Json => Tag::Json(permit.etag(), permit.json_tag()),
     };
     let is_held = permit.allows_not_modified() && tag.is_named_by(request);
     let tag = tag.to_header();
     let (mut response, representation) = match (is_held, face) {
         (true, _) => (not_modified(&permit), Representation::NotModified),
         (false, Face::Image) => (image(permit), Representation::Image),
-        (false, Face::Json) => (json(permit), Representation::Json),
+        (false, Face::Json) => (json(permit, encodings), Representation::Json),
     };
     let headers = response.headers_mut();
     headers.insert(ETAG, tag);
@@ -111,28 +122,32 @@ fn released(permit: Permit, cache: CacheUse, face: Face, request: &HeaderMap) ->
 
 /// The JPEG. There is no other way to write one.
 fn image(permit: Permit) -> Response<Body> {
-    let digest = format!("sha-256=:{}:", BASE64_STANDARD.encode(permit.sha256()));
-    let mut response = Response::new(Body::whole(permit.image().clone()));
+    let digest = HeaderValue::from_maybe_shared(permit.repr_digest().clone()).expect("base64");
+    let mut response = roomy(Body::whole(permit.image().clone()));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("image/jpeg"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(permit.image().len()));
-    headers.insert(REPR_DIGEST, HeaderValue::from_str(&digest).expect("base64"));
+    headers.insert(REPR_DIGEST, digest);
     response
 }
 
 /// The upstream's JSON, written around the image while it leaves.
-fn json(permit: Permit) -> Response<Body> {
-    let length = body::json_length(&permit);
-    let mut response = Response::new(Body::certificate(permit));
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+fn json(permit: Permit, encodings: &Encodings) -> Response<Body> {
+    let text = encodings.of(&permit);
+    let mut response = roomy(Body::certificate(permit, text));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// With room for all headers that a release carries. How long the body is, it says itself.
+fn roomy(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.headers_mut() = HeaderMap::with_capacity(12);
     response
 }
 
 /// "Keep showing it" is a release too.
 fn not_modified(_: &Permit) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+    let mut response = roomy(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     response
 }
