@@ -7,6 +7,10 @@ ARG RUNTIME_IMAGE=debian:bookworm-slim
 
 FROM ${BUILDER_IMAGE} AS builder
 WORKDIR /build
+# Where the crates' sources lie on the builder does not stand in the binary, and the tree is always /build, so that a build
+# from the same sources with the same tools gives the same bytes (tests/supply/reproducible).
+ENV RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-/root/.cargo}=/cargo" \
+    CFLAGS="-ffile-prefix-map=${CARGO_HOME:-/root/.cargo}=/cargo"
 # First the dependencies alone, so that a change of our own code does not build them again.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir src && echo 'fn main() {}' > src/main.rs && echo > src/lib.rs \
