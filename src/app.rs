@@ -31,7 +31,7 @@ use settings::Prepared;
 pub use live::Load;
 
 mod live;
-mod settings;
+pub(crate) mod settings;
 
 /// A gateway with its listeners bound, not serving yet.
 pub struct App {

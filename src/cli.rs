@@ -25,6 +25,7 @@ use crate::telemetry::{self, Format, Logs};
 use crate::verify::verify;
 
 mod auditing;
+mod doctor;
 mod health;
 
 /// A caching, verifying reverse proxy for the UAE KYC OTK service.
@@ -49,6 +50,8 @@ enum Command {
     Health(Health),
     /// Make a running gateway read its configuration again, as SIGHUP does
     Reload(Reload),
+    /// Talk to the upstream once and explain: name, TCP, TLS, key, clocks, signature
+    Doctor(Doctor),
     /// Look at the record of what was answered
     #[command(subcommand)]
     Audit(AuditCommand),
@@ -104,6 +107,16 @@ struct Reload {
     /// The admin listener
     #[arg(long, value_name = "URL", default_value = "http://localhost:9090", value_parser = admin)]
     admin: http::Uri,
+}
+
+#[derive(Args, Debug, PartialEq)]
+struct Doctor {
+    /// The configuration, in TOML
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A journey that has a certificate, to check the signature of; without it a random one is asked for
+    #[arg(long, value_name = "TOKEN", value_parser = doctor::given)]
+    journey: Option<doctor::Given>,
 }
 
 #[derive(Debug, PartialEq, Subcommand)]
@@ -165,6 +178,7 @@ impl Cli {
             Command::Verify(args) => verify_file(&args),
             Command::Health(args) => asking(health::health(&args, &mut io::stderr())),
             Command::Reload(args) => asking(health::reload(&args, &mut io::stdout(), &mut io::stderr())),
+            Command::Doctor(args) => doctor::doctor(&args).into(),
             Command::Audit(AuditCommand::Verify { file }) => auditing::verify(&file).into(),
             Command::Audit(AuditCommand::Prove(args)) => auditing::prove(&args).into(),
             #[cfg(feature = "sandbox")]

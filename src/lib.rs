@@ -32,6 +32,7 @@
 //! | `verify` | a captured answer, looked at step by step |
 //! | `sandbox` | a pretend authority; shares no line with the rooms that read and verify |
 //! | `app` | builds the rooms from the configuration and runs them |
+//! | `doctor` | the way to the upstream, tried once and explained |
 //! | `cli` | arguments in, exit code out |
 //!
 //! # One request
@@ -62,6 +63,7 @@ pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod envelope;
 pub mod flight;
 pub mod gateway;

@@ -24,12 +24,14 @@ pub fn roots(pem: &[u8]) -> Option<RootCertStore> {
 
 /// When the first certificate of a chain that ends does.
 pub fn not_after(pem: &[u8]) -> Option<Timestamp> {
-    let end = |certificate: &CertificateDer<'_>| {
-        let (_, parsed) = parse_x509_certificate(certificate).ok()?;
-        let nanos = i128::from(parsed.validity().not_after.timestamp()) * 1_000_000_000;
-        Some(Timestamp::from_nanos(nanos))
-    };
     certificates(pem)?.iter().filter_map(end).min()
+}
+
+/// When this certificate ends.
+pub fn end(certificate: &CertificateDer<'_>) -> Option<Timestamp> {
+    let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+    let nanos = i128::from(parsed.validity().not_after.timestamp()) * 1_000_000_000;
+    Some(Timestamp::from_nanos(nanos))
 }
 
 #[cfg(test)]

@@ -299,7 +299,7 @@ impl Upstream {
         deadline: Instant,
     ) -> Result<Fetched, Error> {
         let began = Instant::now();
-        let path = format!("/otk-service/v1/certificates/{}", token.to_path());
+        let path = certificate_path(token);
         let ended =
             tokio::time::timeout_at(deadline, self.fetch(&path, trace, sent)).await.unwrap_or(Err(Error::Timeout));
         let outcome = match &ended {
@@ -311,11 +311,7 @@ impl Upstream {
     }
 
     async fn fetch(&self, path: &str, trace: Option<Context>, sent: Moment) -> Result<Fetched, Error> {
-        let mut headers = HeaderMap::from_iter([
-            (header::ACCEPT, HeaderValue::from_static("application/json")),
-            (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-            (header::VIA, HeaderValue::from_static("1.1 otk-gateway")),
-        ]);
+        let mut headers = certificate_headers();
         if let Some(trace) = trace {
             headers.insert(TRACEPARENT, trace.to_header());
         }
@@ -356,13 +352,9 @@ impl Upstream {
     ) -> Result<Response<Incoming>, Error> {
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;
-        *request.uri_mut() = way.target(path)?;
+        *request.uri_mut() = target(&way.settings.base_url, path)?;
         *request.headers_mut() = headers;
-        let headers = request.headers_mut();
-        headers.insert(TRANSACTION_KEY, HeaderValue::clone(&self.0.api_key.load()));
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+        sign_in(request.headers_mut(), HeaderValue::clone(&self.0.api_key.load()));
         let connection = capture_connection(&mut request);
         let response = way.client.request(request).await.map_err(|error| classify(&error))?;
         way.retire_if_old(&connection);
@@ -434,14 +426,6 @@ impl Way {
         Self { client, settings }
     }
 
-    fn target(&self, path: &str) -> Result<Uri, Error> {
-        let mut parts = self.settings.base_url.clone().into_parts();
-        let prefix = self.settings.base_url.path().trim_end_matches('/');
-        let target = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|_| Error::Malformed)?;
-        parts.path_and_query = Some(target);
-        Uri::from_parts(parts).map_err(|_| Error::Malformed)
-    }
-
     fn retire_if_old(&self, connection: &CaptureConnection) {
         let mut extras = http::Extensions::new();
         if let Some(connected) = connection.connection_metadata().as_ref() {
@@ -459,8 +443,39 @@ fn poison(connection: &CaptureConnection) {
     }
 }
 
+/// Where Get Certificate is asked for.
+pub(crate) fn certificate_path(token: &JourneyToken) -> String {
+    format!("/otk-service/v1/certificates/{}", token.to_path())
+}
+
+/// What Get Certificate carries beside what every call does.
+pub(crate) fn certificate_headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (header::ACCEPT, HeaderValue::from_static("application/json")),
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (header::VIA, HeaderValue::from_static("1.1 otk-gateway")),
+    ])
+}
+
+/// What every call carries.
+pub(crate) fn sign_in(headers: &mut HeaderMap, api_key: HeaderValue) {
+    headers.insert(TRANSACTION_KEY, sensitive(api_key));
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.entry(header::USER_AGENT).or_insert(USER_AGENT);
+}
+
+/// A path of the upstream's, behind the prefix it may have.
+pub(crate) fn target(base_url: &Uri, path: &str) -> Result<Uri, Error> {
+    let mut parts = base_url.clone().into_parts();
+    let prefix = base_url.path().trim_end_matches('/');
+    let target = PathAndQuery::try_from(format!("{prefix}{path}")).map_err(|_| Error::Malformed)?;
+    parts.path_and_query = Some(target);
+    Uri::from_parts(parts).map_err(|_| Error::Malformed)
+}
+
 /// Reads a body to its end, but not beyond the cap.
-async fn collect(body: Incoming, at_most: usize) -> Result<Bytes, Error> {
+pub(crate) async fn collect(body: Incoming, at_most: usize) -> Result<Bytes, Error> {
     if body.size_hint().lower() > at_most as u64 {
         return Err(Error::TooLarge);
     }
@@ -478,7 +493,7 @@ async fn collect(body: Incoming, at_most: usize) -> Result<Bytes, Error> {
 }
 
 /// The library takes the last word on framing where two are given (RFC 9112, section 6.3); we take none.
-fn is_well_framed(response: &Response<Incoming>) -> bool {
+pub(crate) fn is_well_framed(response: &Response<Incoming>) -> bool {
     let headers = response.headers();
     let mut encodings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let is_chunked = match (encodings.next(), encodings.next()) {
@@ -518,14 +533,14 @@ fn outcome_of(status: StatusCode) -> Outcome {
 }
 
 /// `Age` (RFC 9111, section 5.1). One that cannot be read might be any.
-fn age(headers: &HeaderMap) -> Duration {
+pub(crate) fn age(headers: &HeaderMap) -> Duration {
     let seconds =
         |value: &HeaderValue| value.to_str().ok().and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     headers.get_all(header::AGE).iter().map(|value| seconds(value).unwrap_or(Duration::MAX)).max().unwrap_or_default()
 }
 
 /// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
-fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -556,7 +571,7 @@ fn classify(error: &hyper_util::client::legacy::Error) -> Error {
     if error.is_connect() { Error::Connect } else { Error::Closed }
 }
 
-fn classify_hyper(error: &hyper::Error) -> Error {
+pub(crate) fn classify_hyper(error: &hyper::Error) -> Error {
     // Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early end.
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {

@@ -119,7 +119,7 @@ fn check_reports_every_problem_and_no_value() {
 
 #[test]
 fn help_and_version_are_everywhere_and_nonsense_is_usage() {
-    for command in ["serve", "check", "verify", "health", "demo", "sandbox"] {
+    for command in ["serve", "check", "verify", "health", "doctor", "demo", "sandbox"] {
         for flag in ["--help", "--version"] {
             let told = run(&[command, flag]);
             assert_eq!((told.status.code(), told.stdout.is_empty()), (Some(0), false), "{command} {flag}");
