@@ -25,14 +25,14 @@ use crate::certificate::{Etag, JourneyToken, PersonId, Timestamp};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
 use crate::metrics::{Distribution, Gauges, Metrics};
+use crate::proxy;
 use crate::proxy::bearer::Bearer;
 use crate::proxy::error::{self, Refusal};
 use crate::proxy::gate::Gate;
-use crate::proxy::{self, new_request_id};
 use crate::reason::Reason;
 use crate::rotation::Standing;
 use crate::serve::{Counters, Peer};
-use crate::telemetry::{Logs, Pseudonyms};
+use crate::telemetry::{Logs, Pseudonyms, RequestIds};
 use crate::trace::export::Exporter;
 use crate::upstream::Upstream;
 
@@ -60,6 +60,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// For journeys' names.
     pub pseudonyms: Pseudonyms,
+    /// For requests' names in errors.
+    pub request_ids: Arc<RequestIds>,
     /// For the times in errors.
     pub clock: Arc<Clock>,
     /// Connections of the data listener.
@@ -115,7 +117,9 @@ impl Admin {
         let (parts, body) = request.into_parts();
         let answered = self.route(&parts, body, peer).await;
         let mut answer = answered.unwrap_or_else(|refusal| {
-            error::error_response(&refusal, self.rooms.clock.now().wall(), &new_request_id()).map(Full::new)
+            let request_id = self.rooms.request_ids.next();
+            let request_id = request_id.to_str().unwrap_or_default();
+            error::error_response(&refusal, self.rooms.clock.now().wall(), request_id).map(Full::new)
         });
         if parts.method == Method::HEAD {
             *answer.body_mut() = Full::default();

@@ -22,7 +22,7 @@ use crate::proxy::bearer::Bearer;
 use crate::proxy::{self, Proxy};
 use crate::serve::{self, BindError, Counters, Ended, Listener, Peer};
 use crate::shutdown;
-use crate::telemetry::{Logs, Pseudonyms};
+use crate::telemetry::{Logs, Pseudonyms, RequestIds};
 use crate::trace::export::Exporter;
 use crate::upstream::{Upstream, tls};
 use live::Live;
@@ -88,6 +88,7 @@ impl App {
             metrics.clone(),
             audit.clone(),
         );
+        let request_ids = Arc::new(RequestIds::of_this_run());
         let pseudonyms = Pseudonyms::of_this_run().map_err(|_| Unfit::Unusable(RANDOM))?;
         let (client, operator) = (bearer(&config.listen.client_token)?, bearer(&config.admin.token)?);
         let traces = exporter(config)?;
@@ -99,6 +100,7 @@ impl App {
                 clock: clock.clone(),
                 metrics: metrics.clone(),
                 pseudonyms: pseudonyms.clone(),
+                request_ids: request_ids.clone(),
                 audit: audit.clone(),
                 client: client.clone(),
                 traces: traces.clone(),
@@ -127,6 +129,7 @@ impl App {
             upstream,
             metrics,
             pseudonyms,
+            request_ids,
             clock,
             data: counters(),
             admin: counters(),

@@ -13,6 +13,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
+use hashlink::DefaultHashBuilder;
 use moka::policy::EvictionPolicy;
 
 use crate::certificate::{Etag, Image, JourneyToken, PersonId, Said, Timestamp};
@@ -38,10 +39,13 @@ pub struct Settings {
 pub struct Cache {
     settings: Settings,
     marks: Mutex<marks::Marks>,
-    answers: moka::sync::Cache<JourneyToken, Arc<Answer>>,
-    images: moka::sync::Cache<Etag, Image>,
-    absences: moka::sync::Cache<JourneyToken, Arc<Absence>>,
+    answers: Store<JourneyToken, Arc<Answer>>,
+    images: Store<Etag, Image>,
+    absences: Store<JourneyToken, Arc<Absence>>,
 }
+
+/// With the marks' hash function, which takes a quarter of the time of the library's own.
+type Store<K, V> = moka::sync::Cache<K, V, DefaultHashBuilder>;
 
 /// The upstream's own "not found", remembered for a moment.
 #[derive(Debug)]
@@ -85,16 +89,16 @@ impl Cache {
                 .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(for_answers)
                 .weigher(|_, answer: &Arc<Answer>| weight(answer))
-                .build(),
+                .build_with_hasher(DefaultHashBuilder::default()),
             images: moka::sync::Cache::builder()
                 .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(settings.image_capacity - for_answers)
                 .weigher(|_, image: &Image| u32::try_from(image.len()).unwrap_or(u32::MAX))
-                .build(),
+                .build_with_hasher(DefaultHashBuilder::default()),
             absences: moka::sync::Cache::builder()
                 .eviction_policy(EvictionPolicy::lru())
                 .max_capacity(settings.max_journeys.min(MAX_ABSENCES) as u64)
-                .build(),
+                .build_with_hasher(DefaultHashBuilder::default()),
         }
     }
 

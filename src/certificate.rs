@@ -21,7 +21,10 @@ pub struct PersonId(pub i64);
 
 /// `data.certificate_etag`: 1 to 256 characters that may stand in an entity tag (RFC 9110, section 8.8.3).
 #[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Etag(Bytes);
+pub struct Etag {
+    quoted: Bytes,
+    digest: Digest,
+}
 
 /// `data.active_status.code`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -100,17 +103,17 @@ impl Etag {
     pub fn parse(text: &str) -> Option<Self> {
         let is_etagc = |b: u8| b == 0x21 || (0x23..=0x7e).contains(&b);
         let fits = (1..=256).contains(&text.len()) && text.bytes().all(is_etagc);
-        fits.then(|| Self(format!("\"{text}\"").into()))
+        fits.then(|| Self { quoted: format!("\"{text}\"").into(), digest: Digest::of(text.as_bytes()) })
     }
 
     /// The characters, without quotes.
     pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.0[1..self.0.len() - 1]).expect("ASCII, as `parse` saw to")
+        std::str::from_utf8(&self.quoted[1..self.quoted.len() - 1]).expect("ASCII, as `parse` saw to")
     }
 
     /// The entity tag of the image, as it stands in a header: in quotes. Made once, and shared.
     pub fn strong(&self) -> &Bytes {
-        &self.0
+        &self.quoted
     }
 
     /// A weak entity tag of the same with these four bytes behind it.
@@ -118,9 +121,9 @@ impl Etag {
         format!("W/\"{}.{variant:08x}\"", self.as_str()).into()
     }
 
-    /// What the marks remember of an ETag.
+    /// What the marks remember of an ETag; every hit looks for it.
     pub fn digest(&self) -> Digest {
-        Digest::of(self.as_str().as_bytes())
+        self.digest
     }
 }
 

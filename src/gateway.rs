@@ -94,7 +94,7 @@ pub struct Evidence {
 pub struct Explanation {
     /// What is held of it, if anything.
     pub held: Option<Held>,
-    /// Its last outcomes, the latest first: when, and in which word.
+    /// Its last outcomes, the latest first: when it was asked for, and how that ended in one word.
     pub outcomes: Vec<(Timestamp, &'static str)>,
 }
 
@@ -219,23 +219,27 @@ impl Gateway {
     /// Tells the story of one request for a certificate. `anew` wants a call that is sent after this; `trace` goes with a call
     /// that this request causes.
     pub async fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Told {
-        let told = self.tell(token, anew, trace).await;
-        self.note(token, told.outcome.as_str());
+        let ask = Ask { arrived: self.clock.now(), anew };
+        let told = match self.look(&token, &ask) {
+            Some((outcome, ttl)) => {
+                self.metrics.cache_request(CacheResult::Hit);
+                Told { outcome, cache: CacheUse::Hit { ttl } }
+            }
+            // In a box: hits are many, and should not carry the room that calls need.
+            None => Box::pin(self.forward(token, &ask, trace)).await,
+        };
+        self.note(token, ask.arrived.wall(), told.outcome.as_str());
         told
     }
 
-    async fn tell(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Told {
-        let ask = Ask { arrived: self.clock.now(), anew };
-        if let Some((outcome, ttl)) = self.look(&token, &ask) {
-            self.metrics.cache_request(CacheResult::Hit);
-            return Told { outcome, cache: CacheUse::Hit { ttl } };
-        }
-        let why = match (anew, self.cache.holds(&token)) {
+    /// Nothing that is held will do: asks the upstream.
+    async fn forward(self: &Arc<Self>, token: JourneyToken, ask: &Ask, trace: Option<Context>) -> Told {
+        let why = match (ask.anew, self.cache.holds(&token)) {
             (true, _) => Forwarded::Request,
             (false, true) => Forwarded::Stale,
             (false, false) => Forwarded::Miss,
         };
-        let (outcome, collapsed) = self.ask_upstream(token, &ask, trace).await;
+        let (outcome, collapsed) = self.ask_upstream(token, ask, trace).await;
         self.metrics.cache_request(match (collapsed, why) {
             (true, _) => CacheResult::Collapsed,
             (false, Forwarded::Stale) => CacheResult::Stale,
@@ -477,12 +481,11 @@ impl Gateway {
     }
 
     /// Remembers an outcome for a while, before the four that came before it.
-    fn note(&self, token: JourneyToken, word: &'static str) {
-        let now = self.clock.now().wall();
+    fn note(&self, token: JourneyToken, asked: Timestamp, word: &'static str) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         let heard = recent.entry(token).or_insert([None; 5]);
         heard.rotate_right(1);
-        heard[0] = Some((now, word));
+        heard[0] = Some((asked, word));
     }
 
     /// Puts other keys in force; what was learned under a key that is gone goes with it.

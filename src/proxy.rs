@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue};
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, VIA};
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
@@ -24,7 +24,7 @@ use crate::gateway::{CacheUse, Evidence, Gateway};
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
 use crate::serve::Peer;
-use crate::telemetry::Pseudonyms;
+use crate::telemetry::{Pseudonyms, RequestIds};
 use crate::trace::Context;
 use crate::trace::export::{Attribute, Exporter, Span};
 use crate::upstream::Upstream;
@@ -67,6 +67,8 @@ pub struct Rooms {
     pub metrics: Arc<Metrics>,
     /// For journeys' names in logs.
     pub pseudonyms: Pseudonyms,
+    /// For requests' names.
+    pub request_ids: Arc<RequestIds>,
     /// The record of what was answered.
     pub audit: Arc<Audit>,
     /// The token that clients bear, if they must.
@@ -123,7 +125,7 @@ impl Proxy {
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
         let given = route::request_id(&parts).and_then(|id| HeaderValue::from_str(id).ok());
-        let request_id = given.unwrap_or_else(made_request_id);
+        let request_id = given.unwrap_or_else(|| self.rooms.request_ids.next());
         let trace = Context::continued(&parts.headers).or_else(|| self.rooms.traces.is_some().then(Context::begun));
         let mut story = Story::new(request_id, peer, trace);
 
@@ -140,9 +142,10 @@ impl Proxy {
         if parts.method == Method::HEAD {
             say_length(&mut response);
         }
-        self.rooms.metrics.request(story.route, response.status().as_u16(), began.elapsed());
-        self.log(&story, &response, began.elapsed());
-        self.trace(&story, &parts.method, &response, began.elapsed());
+        let took = began.elapsed();
+        self.rooms.metrics.request(story.route, response.status().as_u16(), took);
+        self.log(&story, &response, took);
+        self.trace(&story, &parts.method, &response, took);
         response.headers_mut().insert(REQUEST_ID, story.request_id);
         if parts.method == Method::HEAD {
             return response.map(|_| Body::empty().until_out(in_flight));
@@ -179,7 +182,7 @@ impl Proxy {
                     }
                     _ => read(body, settings.max_request, settings.body_timeout).await?,
                 };
-                self.pass(parts, body, settings.modes[entry], story).await
+                Box::pin(self.pass(parts, body, settings.modes[entry], story)).await
             }
         }
     }
@@ -201,7 +204,7 @@ impl Proxy {
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
             let answered = respond::certificate(told, face, &parts.headers, &self.encodings);
             let is_recorded = match evidence {
-                Some(evidence) => self.record(&token, &answered, evidence, story).await?,
+                Some(evidence) => Box::pin(self.record(&token, &answered, evidence, story)).await?,
                 None => true,
             };
             if is_recorded {
@@ -300,9 +303,7 @@ impl Proxy {
     /// What every answer carries.
     fn sign_off(&self, response: &mut Response<Body>, parts: &Parts) {
         let headers = response.headers_mut();
-        if !headers.contains_key(http::header::VIA) {
-            hygiene::add_via(headers, parts.version);
-        }
+        headers.entry(VIA).or_insert_with(|| hygiene::via(parts.version));
         if crate::serve::strict::must_close(parts) {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
@@ -312,6 +313,9 @@ impl Proxy {
     }
 
     fn log(&self, story: &Story, response: &Response<Body>, took: Duration) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return; // a journey's name is a hash, which costs more than the rest of a short answer
+        }
         let journey = story.journey.map(|token| self.rooms.pseudonyms.of(&token));
         tracing::info!(
             request_id = story.request_id(),
@@ -398,6 +402,8 @@ fn refusal_event(refusal: &Refusal) -> Event {
 }
 
 /// Reads a body to its end, up to a bound in bytes and in time.
+///
+/// What a hit never does is boxed, here and below: the future of a request is moved several times before it runs.
 pub(crate) async fn read<B>(body: B, at_most: usize, within: Duration) -> Result<Bytes, Refusal>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
@@ -406,7 +412,7 @@ where
         return Ok(Bytes::new());
     }
     let slow = || Refusal::of(Reason::InvalidRequest).saying("the body of the request did not come in time").closing();
-    tokio::time::timeout(within, read_all(body, at_most)).await.unwrap_or_else(|_| Err(slow()))
+    Box::pin(tokio::time::timeout(within, read_all(body, at_most))).await.unwrap_or_else(|_| Err(slow()))
 }
 
 async fn read_all<B>(mut body: B, at_most: usize) -> Result<Bytes, Refusal>
@@ -436,19 +442,6 @@ fn say_length(response: &mut Response<Body>) {
     if let Some(length) = length.filter(|_| has_body && !response.headers().contains_key(CONTENT_LENGTH)) {
         response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
-}
-
-/// Sixteen random hex digits: enough to find one request in a day's logs.
-pub(crate) fn new_request_id() -> String {
-    made_request_id().to_str().unwrap_or_default().to_owned()
-}
-
-fn made_request_id() -> HeaderValue {
-    let mut digits = [b'0'; 16];
-    if let Ok(random) = getrandom::u64() {
-        hex::encode_to_slice(random.to_be_bytes(), &mut digits).expect("two digits for each of eight bytes");
-    }
-    HeaderValue::from_bytes(&digits).expect("digits")
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

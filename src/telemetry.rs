@@ -1,12 +1,14 @@
-//! Logs, and the names that journeys have in them.
+//! Logs, and the names that journeys and requests have in them.
 //!
 //! A log line never holds up a request: lines go through a bounded queue to a thread that writes to stderr, and what finds no
 //! room is dropped and counted. Other crates are heard from `warn` on only, at any level of ours: what they would say below
 //! that may hold headers.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, WorkerGuard};
+use http::HeaderValue;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -40,10 +42,15 @@ pub struct Pseudonyms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pseudonym([u8; 6]);
 
+/// Names for requests that brought none: sixteen hex digits, never twice during one run.
+///
+/// Counted and scrambled rather than drawn: a random number for each request would be a system call for each request.
+pub struct RequestIds(AtomicU64);
+
 /// Starts writing logs to stderr, at this level.
 pub fn start(level: &str, format: Format) -> Logs {
     let (writer, guard) =
-        tracing_appender::non_blocking::NonBlockingBuilder::default().lossy(true).finish(std::io::stderr());
+        NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_QUEUED).finish(std::io::stderr());
     let dropped = writer.error_counter();
     let set_level = subscribe(writer, level, format);
     Logs { _guard: guard, dropped, set_level }
@@ -115,11 +122,39 @@ impl Pseudonyms {
     }
 }
 
+impl RequestIds {
+    /// Beginning anywhere, so that two runs hardly share one.
+    pub fn of_this_run() -> Self {
+        Self(AtomicU64::new(getrandom::u64().unwrap_or_default()))
+    }
+
+    /// The next one.
+    pub fn next(&self) -> HeaderValue {
+        let mut digits = [0; 16];
+        let id = scrambled(self.0.fetch_add(GOLDEN, Relaxed));
+        hex::encode_to_slice(id.to_be_bytes(), &mut digits).expect("two digits for each of eight bytes");
+        HeaderValue::from_bytes(&digits).expect("digits")
+    }
+}
+
+/// The last steps of SplitMix64: each number becomes another one, and neighbours look unlike.
+fn scrambled(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
 impl fmt::Display for Pseudonym {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
+
+/// Lines that wait for the writer. The queue's memory is taken at the start, 32 bytes a line; the library's own limit costs 4 MB.
+const MAX_QUEUED: usize = 8192;
+
+/// 2^64 by the golden ratio, and odd: steps of this size meet every number before they meet one again.
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 
 #[cfg(test)]
 mod tests {
@@ -132,6 +167,15 @@ mod tests {
         assert_eq!(this.of(&token), this.of(&token));
         assert_ne!(this.of(&token), next.of(&token));
         assert_eq!(this.of(&token).to_string().len(), 12);
+    }
+
+    #[test]
+    fn no_two_requests_share_an_id() {
+        let ids = RequestIds::of_this_run();
+        let drawn: std::collections::HashSet<_> = (0..10_000).map(|_| ids.next().as_bytes().to_vec()).collect();
+        assert_eq!(drawn.len(), 10_000);
+        assert!(drawn.iter().flatten().all(u8::is_ascii_hexdigit));
+        assert_ne!(RequestIds::of_this_run().next(), RequestIds::of_this_run().next());
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Malformed, Node};
 
 /// Reads one value that is the whole text.
 pub fn read(wire: &[u8]) -> Result<Node<'_>, Malformed> {
-    let text = std::str::from_utf8(wire).map_err(|_| Malformed)?;
+    let text = simdutf8::basic::from_utf8(wire).map_err(|_| Malformed)?;
     let mut reader = Reader { text, at: 0, depth: 0 };
     let value = reader.value()?;
     reader.pass_white();
@@ -175,9 +175,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Without an early exit, so that the compiler turns it into vector instructions.
+/// By the least byte, which the compiler finds sixteen at a time with one instruction.
 fn has_control(bytes: &[u8]) -> bool {
-    bytes.iter().fold(false, |found, byte| found | (*byte < 0x20))
+    bytes.iter().fold(u8::MAX, |least, byte| least.min(*byte)) < 0x20
 }
 
 /// RFC 8785, section 3.2.3: by UTF-16 code units, which for ASCII is the order of the bytes.

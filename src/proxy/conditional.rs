@@ -25,11 +25,7 @@ pub enum Tag<'a> {
 impl Tag<'_> {
     /// As it stands in `ETag`. Nothing is made: the text is shared.
     pub fn to_header(self) -> HeaderValue {
-        let text = match self {
-            Self::Image(etag) => etag.strong(),
-            Self::Json(_, tag) => tag,
-        };
-        HeaderValue::from_maybe_shared(text.clone()).expect("an Etag may stand in a header")
+        HeaderValue::from_maybe_shared(self.as_bytes().clone()).expect("an Etag may stand in a header")
     }
 
     /// Whether `If-None-Match` names it, by weak comparison; `*` names everything, no header nothing. Where an ETag must
@@ -39,12 +35,25 @@ impl Tag<'_> {
             Self::Image(etag) => found == etag.as_str().as_bytes(),
             Self::Json(etag, tag) => found == opaque(tag) || found == etag.as_str().as_bytes(),
         };
-        let mut lines = headers.get_all(IF_NONE_MATCH).iter().map(|line| trim(line.as_bytes()));
-        if let (Some(b"*"), None) = (lines.next(), lines.next()) {
-            return true;
-        }
         let lines = headers.get_all(IF_NONE_MATCH);
-        lines.iter().try_fold(false, |named, line| Some(list_has(line.as_bytes(), is_ours)? || named)) == Some(true)
+        let mut alone = lines.iter();
+        match (alone.next().map(HeaderValue::as_bytes), alone.next()) {
+            (None, _) => false,
+            // A client that sends back just what it was given is the usual one.
+            (Some(line), None) if line == self.as_bytes() || trim(line) == b"*" => true,
+            _ => {
+                let mut lines = lines.iter().map(HeaderValue::as_bytes);
+                lines.try_fold(false, |named, line| Some(list_has(line, is_ours)? || named)) == Some(true)
+            }
+        }
+    }
+
+    /// As it stands in `ETag`.
+    fn as_bytes(&self) -> &Bytes {
+        match self {
+            Self::Image(etag) => etag.strong(),
+            Self::Json(_, tag) => tag,
+        }
     }
 }
 

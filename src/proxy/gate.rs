@@ -58,6 +58,9 @@ impl Gate {
     /// The request's `Origin`, if it is one of `listen.allowed_origins`: the value for `Access-Control-Allow-Origin`,
     /// without which a browser does not show that page an image it was given.
     pub fn embedding_origin<'a>(&self, headers: &'a HeaderMap) -> Option<&'a HeaderValue> {
+        if self.origins.is_empty() {
+            return None;
+        }
         let value = only(headers, &ORIGIN)?;
         self.origins.contains(&Origin::parse(value.to_str().ok()?)?).then_some(value)
     }

@@ -46,9 +46,9 @@ pub fn downwards(headers: &HeaderMap, version: Version) -> HeaderMap {
 }
 
 /// Puts `<protocol> otk-gateway` at the end of `Via`, in one line with what stood there before.
-pub fn add_via(headers: &mut HeaderMap, version: Version) {
+fn add_via(headers: &mut HeaderMap, version: Version) {
     if headers.get_all(VIA).iter().all(HeaderValue::is_empty) {
-        headers.insert(VIA, HeaderValue::from_static(alone(version)));
+        headers.insert(VIA, via(version));
         return;
     }
     let mut line = Vec::new();
@@ -58,6 +58,11 @@ pub fn add_via(headers: &mut HeaderMap, version: Version) {
     }
     line.extend_from_slice(alone(version).as_bytes());
     headers.insert(VIA, HeaderValue::from_bytes(&line).expect("header values joined by a comma are a header value"));
+}
+
+/// `Via` where nobody stands before us.
+pub fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(alone(version))
 }
 
 fn keep(headers: &HeaderMap, may_pass: impl Fn(&str) -> bool) -> HeaderMap {

@@ -6,9 +6,9 @@
 //! coding, or a second equal one. The former is judged here from the fields; the latter only the bytes can tell, so `serve` puts
 //! its finding in the request's extensions, and it is judged here too, so that this is the one place to ask.
 
+use http::Version;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Version};
 
 /// The request must be refused and its connection closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +28,25 @@ pub fn framing(parts: &Parts) -> Result<(), Violation> {
     if let Some(seen) = parts.extensions.get::<Violation>() {
         return Err(*seen);
     }
-    let hosts = count(&parts.headers, HOST);
+    // One walk instead of a search for each name: most requests have few fields, and none of these but Host.
+    let (mut hosts, mut lengths, mut codings, mut is_list, mut is_chunked) = (0, 0, 0, false, false);
+    for (name, value) in &parts.headers {
+        if name == HOST {
+            hosts += 1;
+        } else if name == CONTENT_LENGTH {
+            lengths += 1;
+            is_list |= value.as_bytes().contains(&b',');
+        } else if name == TRANSFER_ENCODING {
+            codings += 1;
+            is_chunked = value.as_bytes().eq_ignore_ascii_case(b"chunked");
+        }
+    }
     if hosts > 1 || (hosts == 0 && parts.version == Version::HTTP_11) {
         return Err(Violation::Host);
     }
-    let lengths = count(&parts.headers, CONTENT_LENGTH);
-    let is_list = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes().contains(&b','));
-    let codings = count(&parts.headers, TRANSFER_ENCODING);
     if lengths > 1 || is_list || (lengths > 0 && codings > 0) {
         return Err(Violation::ContentLength);
     }
-    let is_chunked =
-        parts.headers.get(TRANSFER_ENCODING).is_some_and(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
     if codings > 1 || (codings == 1 && (!is_chunked || parts.version != Version::HTTP_11)) {
         return Err(Violation::TransferEncoding);
     }
@@ -49,10 +56,6 @@ pub fn framing(parts: &Parts) -> Result<(), Violation> {
 /// The connection ends after this request's answer. `serve` sees to that by itself.
 pub fn must_close(parts: &Parts) -> bool {
     parts.version <= Version::HTTP_11 && parts.headers.contains_key(TRANSFER_ENCODING)
-}
-
-fn count(headers: &HeaderMap, name: HeaderName) -> usize {
-    headers.get_all(name).iter().count()
 }
 
 #[cfg(test)]
