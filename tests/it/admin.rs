@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::*;
 
@@ -112,6 +112,38 @@ async fn the_summary_tells_what_was_refused() {
     let status = gateway.admin("GET", "/status", "").await.json();
     assert_eq!(status["refusals"], json!({ "signature-invalid": 1 }));
     assert!(status["uptime_seconds"].is_u64() && status["version"].is_string() && status["cache"]["journeys"].is_u64());
+}
+
+#[tokio::test]
+async fn the_summary_holds_all_that_the_page_shows() {
+    let (gateway, _upstream) = started().await;
+    for number in [1, 1, 2, 4] {
+        gateway.get(&image_path(number)).await;
+    }
+    let status = gateway.admin("GET", "/status", "").await.json();
+    for (pointer, value) in [
+        ("/requests", json!({ "certificate": 0, "image": 4, "passthrough": 0, "other": 0 })),
+        ("/signature_checks", json!({ "valid": 2, "invalid": 1, "missing": 0 })),
+        ("/upstream/rate_limited", json!({ "gateway": 0, "journey": 0, "upstream": 0 })),
+        ("/upstream/circuit", json!("closed")),
+        ("/upstream/latency/count", json!(3)),
+        ("/cache/requests/hit", json!(1)),
+        ("/exposure/max_seconds", json!(30.0)),
+        ("/exposure/count", json!(2)),
+        ("/connections/data", json!(0)),
+        ("/connections_refused", json!({ "data": 0, "admin": 0 })),
+        ("/log_lines_dropped", json!(0)),
+        ("/spans_dropped", json!(0)),
+        ("/audit", Value::Null),
+        ("/tls", json!([])),
+    ] {
+        // A connection that was dropped is noticed a moment later.
+        eventually(pointer, async || gateway.admin("GET", "/status", "").await.json().pointer(pointer) == Some(&value))
+            .await;
+    }
+    let secrets = status["secrets"].as_array().expect("a list");
+    assert!(secrets.iter().all(|one| one["usable"] == true && one["last_failure_seconds"].is_null()), "{secrets:?}");
+    assert!(!status.to_string().contains(&token(1)));
 }
 
 #[tokio::test]
