@@ -36,6 +36,8 @@ use crate::telemetry::{Logs, Pseudonyms};
 use crate::trace::export::Exporter;
 use crate::upstream::Upstream;
 
+mod page;
+
 /// Answers the admin listener's requests.
 pub struct Admin {
     /// Whether the gateway takes requests.
@@ -142,6 +144,7 @@ impl Admin {
             "/livez" => Ok(text(StatusCode::OK, "alive\n".into())),
             "/readyz" => Ok(self.readyz()),
             "/metrics" => Ok(self.metrics()),
+            "/" => Ok(page::answer()),
             "/status" => Ok(json_answer(StatusCode::OK, &self.status())),
             "/expiring" => self.expiring(parts.uri.query()),
             "/explain" => self.explain(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
@@ -468,7 +471,8 @@ impl Readiness {
     }
 }
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
+    ("/", "GET, HEAD"),
     ("/livez", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
