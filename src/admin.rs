@@ -24,7 +24,7 @@ use crate::cache::Purge;
 use crate::certificate::{Etag, JourneyToken, PersonId, Timestamp};
 use crate::clock::Clock;
 use crate::gateway::Gateway;
-use crate::metrics::{Distribution, Gauges, Metrics};
+use crate::metrics::{Distribution, Gauges, Listener, Metrics};
 use crate::proxy;
 use crate::proxy::bearer::Bearer;
 use crate::proxy::error::{self, Refusal};
@@ -35,6 +35,8 @@ use crate::serve::{Counters, Peer};
 use crate::telemetry::{Logs, Pseudonyms, RequestIds};
 use crate::trace::export::Exporter;
 use crate::upstream::Upstream;
+
+mod page;
 
 /// Answers the admin listener's requests.
 pub struct Admin {
@@ -146,6 +148,7 @@ impl Admin {
             "/livez" => Ok(text(StatusCode::OK, "alive\n".into())),
             "/readyz" => Ok(self.readyz()),
             "/metrics" => Ok(self.metrics()),
+            "/" => Ok(page::answer()),
             "/status" => Ok(json_answer(StatusCode::OK, &self.status())),
             "/expiring" => self.expiring(parts.uri.query()),
             "/explain" => self.explain(&proxy::read(body, MAX_BODY, BODY_TIMEOUT).await?),
@@ -234,6 +237,7 @@ impl Admin {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "ready": missing.is_empty(),
             "missing": missing,
+            "requests": all(&counted.requests),
             "in_flight_requests": metrics.in_flight(),
             "cache": {
                 "image_bytes": gauges.image_bytes,
@@ -251,17 +255,23 @@ impl Admin {
                 "requests": all(&counted.upstream),
                 "latency": distribution(&counted.upstream_duration, None),
                 "requests_per_second": upstream.budget().requests_per_second(),
+                "rate_limited": all(&counted.rate_limited),
                 "free_turns": upstream.budget().free_turns(),
                 "suspended_seconds": suspended.map_or(0, |left| left.as_secs() + 1),
                 "circuit": upstream.budget().circuit().as_str(),
                 "clock_offset_seconds": counted.clock_offset,
                 "keys": gateway.keys().ids().map(|id| id.to_string()).collect::<Vec<_>>(),
             },
+            "signature_checks": all(&counted.signatures),
             "secrets": gauges.secrets.iter().map(secret).collect::<Vec<_>>(),
             "tls": gauges.tls_ends.iter().map(tls_end).collect::<Vec<_>>(),
             "certificates_expiring": { "7d": gauges.expiring[0], "30d": gauges.expiring[1], "90d": gauges.expiring[2] },
             "audit": gauges.audit.map(|audit| json!({ "writable": audit.is_writable, "failures": audit.failures })),
             "config": { "last_reload_successful": gauges.is_last_reload_good },
+            "connections": by_listener(gauges.connections),
+            "connections_refused": by_listener(gauges.connections_refused),
+            "log_lines_dropped": gauges.log_lines_dropped,
+            "spans_dropped": gauges.spans_dropped,
         })
     }
 
@@ -338,6 +348,15 @@ fn seen(counts: &[(&'static str, u64)]) -> Value {
     all(&counts.iter().filter(|(_, count)| *count > 0).copied().collect::<Vec<_>>())
 }
 
+fn by_listener(counts: [u64; Listener::ALL.len()]) -> Value {
+    Listener::ALL
+        .iter()
+        .zip(counts)
+        .map(|(one, count)| (one.as_str().to_owned(), count.into()))
+        .collect::<Map<_, _>>()
+        .into()
+}
+
 /// Cumulative, as in the metrics; the last bucket has no bound.
 fn distribution(of: &Distribution, most: Option<Duration>) -> Value {
     let buckets: Vec<_> = of.buckets.iter().map(|(bound, count)| json!({ "le": bound, "count": count })).collect();
@@ -355,6 +374,7 @@ fn secret(one: &Standing) -> Value {
         "age_seconds": one.age.as_secs(),
         "usable": one.is_usable,
         "failures": one.failures,
+        "last_failure_seconds": one.last_failure.map(|ago| ago.as_secs()),
     })
 }
 
@@ -455,7 +475,8 @@ impl Readiness {
     }
 }
 
-const ROUTES: [(&str, &str); 8] = [
+const ROUTES: [(&str, &str); 9] = [
+    ("/", "GET, HEAD"),
     ("/livez", "GET, HEAD"),
     ("/readyz", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),

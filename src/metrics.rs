@@ -195,6 +195,8 @@ pub struct Gauges {
 /// Counts as the summary shows them, each with its label's value.
 #[derive(Clone, Debug)]
 pub struct Summary {
+    /// Requests answered, by route.
+    pub requests: Vec<(&'static str, u64)>,
     /// Certificates released, by representation.
     pub releases: Vec<(&'static str, u64)>,
     /// Certificates withheld, by reason.
@@ -209,6 +211,10 @@ pub struct Summary {
     pub upstream_duration: Distribution,
     /// How long ago, at release, the confirming call was sent.
     pub confirmation_age: Distribution,
+    /// Signatures checked, by result.
+    pub signatures: Vec<(&'static str, u64)>,
+    /// Calls that got no turn, by who said so.
+    pub rate_limited: Vec<(&'static str, u64)>,
     /// How far the upstream's `Date` is ahead of our clock, in seconds.
     pub clock_offset: f64,
 }
@@ -314,7 +320,9 @@ impl Metrics {
             words.zip(counts).map(|(word, count)| (word, count.load(Relaxed))).collect::<Vec<_>>()
         };
         let reasons = || Reason::ALL.iter().map(|reason| reason.as_str());
+        let answered = |route: &Route| self.requests[*route as usize].iter().map(|count| count.load(Relaxed)).sum();
         Summary {
+            requests: Route::ALL.iter().map(|route| (route.as_str(), answered(route))).collect(),
             releases: counts(&mut Representation::ALL.iter().map(|label| label.as_str()), &self.releases),
             withheld: counts(&mut reasons(), &self.withheld),
             refused: counts(&mut reasons(), &self.refused),
@@ -322,6 +330,8 @@ impl Metrics {
             upstream: counts(&mut Outcome::ALL.iter().map(|label| label.as_str()), &self.upstream),
             upstream_duration: self.upstream_duration.distribution(),
             confirmation_age: self.confirmation_age.distribution(),
+            signatures: counts(&mut SignatureResult::ALL.iter().map(|label| label.as_str()), &self.signatures),
+            rate_limited: counts(&mut LimitedBy::ALL.iter().map(|label| label.as_str()), &self.rate_limited),
             clock_offset: self.clock_offset_millis.load(Relaxed) as f64 / 1000.0,
         }
     }

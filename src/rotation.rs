@@ -45,6 +45,8 @@ pub struct Standing {
     pub is_usable: bool,
     /// New contents that were unusable, since start.
     pub failures: u64,
+    /// How long ago the last of them was met.
+    pub last_failure: Option<Duration>,
 }
 
 /// Everything that is watched.
@@ -62,22 +64,28 @@ struct Watched {
     since: SystemTime,
     is_usable: bool,
     failures: u64,
+    failed: Option<SystemTime>,
 }
 
 impl Rotation {
     /// Watches these from now on, whose values are in force already. Failures are counted on under the same name.
     pub fn watch(&self, watches: Vec<Watch>, read: Read<'_>) {
         let mut watched = self.watched();
-        let failures: HashMap<_, _> = watched.iter().map(|one| (one.watch.secret, one.failures)).collect();
+        let failures: HashMap<_, _> =
+            watched.iter().map(|one| (one.watch.secret, (one.failures, one.failed))).collect();
         *watched = watches
             .into_iter()
-            .map(|watch| Watched {
-                judged: digest(&contents(&watch.files, read)),
-                seen: None,
-                since: changed(&watch.files),
-                is_usable: true,
-                failures: failures.get(watch.secret).copied().unwrap_or_default(),
-                watch,
+            .map(|watch| {
+                let (failures, failed) = failures.get(watch.secret).copied().unwrap_or_default();
+                Watched {
+                    judged: digest(&contents(&watch.files, read)),
+                    seen: None,
+                    since: changed(&watch.files),
+                    is_usable: true,
+                    failures,
+                    failed,
+                    watch,
+                }
             })
             .collect();
     }
@@ -97,6 +105,7 @@ impl Rotation {
             age: now.duration_since(one.since).unwrap_or_default(),
             is_usable: one.is_usable,
             failures: one.failures,
+            last_failure: one.failed.map(|failed| now.duration_since(failed).unwrap_or_default()),
         };
         self.watched().iter().map(standing).collect()
     }
@@ -131,6 +140,7 @@ impl Watched {
             tracing::info!(secret, "a new value is in force");
         } else {
             self.failures += 1;
+            self.failed = Some(SystemTime::now());
             tracing::error!(secret, "the new value is unusable, the last good one stays in force");
         }
     }
@@ -237,6 +247,7 @@ mod tests {
             (0..4).for_each(|_| look(&rotation));
             let standing = rotation.standings().remove(0);
             assert_eq!((standing.is_usable, standing.failures), (false, failures));
+            assert!(standing.last_failure.is_some());
         }
         std::fs::write(&file, "one").unwrap();
         (0..2).for_each(|_| look(&rotation));

@@ -30,7 +30,7 @@ pub fn lines(gateway: u16, admin: u16, sandbox: u16) -> String {
         format!("  curl -X POST http://localhost:{sandbox}/sandbox/journeys/{one}/activate"),
         "Another call of the upstream, passed through and its signature looked at".to_owned(),
         format!("  curl -i -X POST -d '{{}}' http://localhost:{gateway}/otk-service/v2/create-journey"),
-        "For operators".to_owned(),
+        format!("For operators, who may also open http://localhost:{admin}/ in a browser"),
         format!("  curl http://localhost:{admin}/status"),
         format!("  curl http://localhost:{admin}/metrics"),
         format!("  curl -X POST -d '{{\"all\":true}}' http://localhost:{admin}/purge"),

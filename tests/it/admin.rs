@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use crate::support::*;
 
@@ -112,6 +115,94 @@ async fn the_summary_tells_what_was_refused() {
     let status = gateway.admin("GET", "/status", "").await.json();
     assert_eq!(status["refusals"], json!({ "signature-invalid": 1 }));
     assert!(status["uptime_seconds"].is_u64() && status["version"].is_string() && status["cache"]["journeys"].is_u64());
+}
+
+#[tokio::test]
+async fn the_summary_holds_all_that_the_page_shows() {
+    let (gateway, _upstream) = started().await;
+    for number in [1, 1, 2, 4] {
+        gateway.get(&image_path(number)).await;
+    }
+    let status = gateway.admin("GET", "/status", "").await.json();
+    for (pointer, value) in [
+        ("/requests", json!({ "certificate": 0, "image": 4, "passthrough": 0, "other": 0 })),
+        ("/signature_checks", json!({ "valid": 2, "invalid": 1, "missing": 0 })),
+        ("/upstream/rate_limited", json!({ "gateway": 0, "journey": 0, "upstream": 0 })),
+        ("/upstream/circuit", json!("closed")),
+        ("/upstream/latency/count", json!(3)),
+        ("/cache/requests/hit", json!(1)),
+        ("/exposure/max_seconds", json!(30.0)),
+        ("/exposure/count", json!(2)),
+        ("/connections/data", json!(0)),
+        ("/connections_refused", json!({ "data": 0, "admin": 0 })),
+        ("/log_lines_dropped", json!(0)),
+        ("/spans_dropped", json!(0)),
+        ("/audit", Value::Null),
+        ("/tls", json!([])),
+    ] {
+        // A connection that was dropped is noticed a moment later.
+        eventually(pointer, async || gateway.admin("GET", "/status", "").await.json().pointer(pointer) == Some(&value))
+            .await;
+    }
+    let secrets = status["secrets"].as_array().expect("a list");
+    assert!(secrets.iter().all(|one| one["usable"] == true && one["last_failure_seconds"].is_null()), "{secrets:?}");
+    assert!(!status.to_string().contains(&token(1)));
+}
+
+#[tokio::test]
+async fn the_page_is_whole_in_itself_and_allows_nothing_else() {
+    let (gateway, _upstream) = started().await;
+    let page = gateway.admin("GET", "/", "").await;
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+    for (name, value) in
+        [("cache-control", "no-store"), ("x-content-type-options", "nosniff"), ("referrer-policy", "no-referrer")]
+    {
+        assert_eq!(page.header(name), value, "{name}");
+    }
+    let text = page.text();
+    assert!(page.holds_no_image());
+    assert!(text.len() < 30 * 1024, "{}", text.len());
+    let digest_of = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>")).expect("it begins");
+        let (inside, after) = rest.split_once(&format!("</{tag}>")).expect("it ends");
+        assert!(inside.len() > 1000 && !after.contains(&format!("<{tag}")), "one {tag} only");
+        STANDARD.encode(Sha256::digest(inside))
+    };
+    assert_eq!(
+        page.header("content-security-policy"),
+        format!(
+            "default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+             trusted-types 'none'",
+            digest_of("style"),
+            digest_of("script")
+        )
+    );
+    for foreign in
+        ["http://", "https://", "//cdn", "src=", "@import", "url(", "innerHTML", "style=", " onclick", " onload"]
+    {
+        assert!(!text.contains(foreign), "{foreign}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_is_for_this_machine_and_is_only_looked_at() {
+    let (gateway, _upstream) = started().await;
+    let foreign = ask(gateway.admin, "GET", "/", &[("host", "evil.example")], "").await;
+    assert_eq!((foreign.status, foreign.code().as_str()), (421, "HOST-NOT-ALLOWED"));
+    for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let foreign = ask(gateway.admin, "GET", "/", &[(name, value)], "").await;
+        assert_eq!((foreign.status, foreign.code().as_str()), (403, "CROSS-SITE"), "{name}");
+    }
+    for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
+        let refused = gateway.admin(method, "/", "").await;
+        assert_eq!((refused.status, refused.header("allow")), (405, "GET, HEAD"), "{method}");
+    }
+    let (page, head) = (gateway.admin("GET", "/", "").await, gateway.admin("HEAD", "/", "").await);
+    assert_eq!((head.status, head.body.len()), (200, 0));
+    for name in ["content-length", "content-type", "content-security-policy"] {
+        assert_eq!(head.header(name), page.header(name), "{name}");
+    }
 }
 
 #[tokio::test]

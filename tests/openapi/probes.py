@@ -26,6 +26,8 @@ DATA = [
 ADMIN = [
     (403, "POST", "/purge", {"headers": EVIL}),
     (403, "GET", "/status", {"headers": EVIL}),
+    (403, "GET", "/", {"headers": {"Sec-Fetch-Site": "cross-site"}}),
+    (421, "GET", "/", {"headers": FOREIGN}),
     (421, "POST", "/reload", {"headers": FOREIGN}),
     (200, "GET", "/metrics", {"headers": FOREIGN}),
     (413, "POST", "/purge", {"data": MUCH}),
