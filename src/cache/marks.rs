@@ -283,7 +283,8 @@ impl Marks {
         }
         let newest = claims.signed.filter(|signed| mark.newest.is_none_or(|newest| *signed >= newest.signed));
         if let Some(signed) = newest {
-            (mark.newest, mark.newest_by) = (Some(Newest { signed, shown }), answer.authentic.key());
+            let is_against = answer.authentic.speaks_against();
+            (mark.newest, mark.newest_by) = (Some(Newest { signed, shown, is_against }), answer.authentic.key());
             let ends = certificate.map(|certificate| certificate.expires_on);
             let ended = std::mem::replace(&mut mark.expires_on, ends);
             self.expiries.replace(ended, ends);
