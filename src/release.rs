@@ -6,7 +6,8 @@
 //!    whether that key is still one of ours.)
 //! 2. *Timely.* On arrival the signed time was neither older than `max_age` nor ahead by more than `clock_skew`; it is later
 //!    than every REVOKED or EXPIRED answer seen for this journey, a tie withholds; and not older than the newest genuine answer
-//!    of the journey, except by up to `clock_skew` when that one is ACTIVE with the same ETag and image.
+//!    of the journey (nor as old, if that one has a code other than ACTIVE), except by up to `clock_skew` when that one is
+//!    ACTIVE with the same ETag and image.
 //! 3. *This person.* The `uaekyc_id` is the one first seen for this journey, and the very same answer had not been received
 //!    for another journey before this call was sent.
 //! 4. *Whole.* Status 200, `success`, ACTIVE, a usable ETag, a JPEG (`Authentic` carries a `Certificate` only if so).
@@ -93,6 +94,8 @@ pub struct Newest {
     pub signed: Timestamp,
     /// ETag and image, if it was ACTIVE and whole.
     pub shown: Option<Shown>,
+    /// It spoke of a status other than ACTIVE, known or not: an ACTIVE answer of the same time does not count.
+    pub is_against: bool,
 }
 
 /// ETag and image of an answer, as digests.
@@ -291,7 +294,8 @@ fn this_person(authentic: &Authentic, seen: &Seen) -> Result<(), Reason> {
 /// Rule 2, second half: later than every withdrawal, not older than the newest but for the replicas' difference.
 fn in_order(authentic: &Authentic, signed: Timestamp, seen: &Seen, rules: &Rules) -> Result<(), Reason> {
     let is_active = authentic.claims().status == Some(Status::Active);
-    if is_active && seen.withdrawn.is_some_and(|withdrawn| signed <= withdrawn) {
+    let is_tie = seen.newest.is_some_and(|newest| newest.is_against && newest.signed == signed);
+    if is_active && (is_tie || seen.withdrawn.is_some_and(|withdrawn| signed <= withdrawn)) {
         return Err(Reason::ResponseRolledBack);
     }
     let Some(newest) = seen.newest.filter(|newest| signed < newest.signed) else { return Ok(()) };
@@ -395,6 +399,11 @@ impl Permit {
     /// How long ago the confirming call was sent.
     pub fn age(&self) -> Duration {
         self.0.age
+    }
+
+    /// For how long the image has been out of the upstream's hands: rule 6 counts the upstream's own `Age` too.
+    pub fn exposure(&self) -> Duration {
+        self.0.age.saturating_add(self.0.answer.call.upstream_age)
     }
 
     /// When the upstream signed it.
@@ -501,10 +510,11 @@ mod tests {
             let call =
                 Call { sent: clock.now(), received: clock.now(), upstream_age: Duration::from_secs(self.upstream_age) };
             let mut seen = Seen {
-                newest: authentic
-                    .claims()
-                    .signed
-                    .map(|signed| Newest { signed, shown: authentic.certificate().map(Certificate::shown) }),
+                newest: authentic.claims().signed.map(|signed| Newest {
+                    signed,
+                    shown: authentic.certificate().map(Certificate::shown),
+                    is_against: false,
+                }),
                 person: authentic.claims().person,
                 ..Seen::default()
             };
@@ -576,9 +586,11 @@ mod tests {
             ("a withdrawal signed earlier",        Case { seen: |s, _| s.withdrawn = Some(seconds(-1)), ..none() },   "release"),
             ("a withdrawal signed at the same time", Case { seen: |s, _| s.withdrawn = Some(noon()), ..none() },      "response-rolled-back"),
             ("a withdrawal signed later",          Case { seen: |s, _| s.withdrawn = Some(seconds(1)), ..none() },    "response-rolled-back"),
+            ("an unknown code signed earlier",     Case { seen: |s, _| { newest_at(s, seconds(-1)); against(s) }, ..none() }, "release"),
+            ("an unknown code signed at the same time", Case { seen: |s, _| against(s), ..none() },                   "response-rolled-back"),
             ("a newer answer, same image, within skew", Case { seen: |s, _| newest_at(s, seconds(60)), ..none() },    "release"),
             ("a newer answer, same image, beyond", Case { seen: |s, _| newest_at(s, seconds(61)), ..none() },         "response-rolled-back"),
-            ("a newer answer without image",       Case { seen: |s, _| s.newest = Some(Newest { signed: seconds(1), shown: None }), ..none() }, "response-rolled-back"),
+            ("a newer answer without image",       Case { seen: |s, _| s.newest = Some(Newest { signed: seconds(1), shown: None, is_against: false }), ..none() }, "response-rolled-back"),
             ("a newer answer, another image",      Case { seen: |s, _| { newest_at(s, seconds(1)); other_image(s) }, ..none() }, "response-rolled-back"),
             // rule 3: this person
             ("another person was first",           Case { seen: |s, _| s.person = Some(PersonId(2)), ..none() },      "identity-mismatch"),
@@ -632,6 +644,10 @@ mod tests {
 
     fn newest_at(seen: &mut Seen, signed: Timestamp) {
         seen.newest = seen.newest.map(|newest| Newest { signed, ..newest });
+    }
+
+    fn against(seen: &mut Seen) {
+        seen.newest = seen.newest.map(|newest| Newest { is_against: true, ..newest });
     }
 
     fn other_image(seen: &mut Seen) {

@@ -220,6 +220,11 @@ impl Authentic {
         self.claims.status != Some(Status::Active)
     }
 
+    /// It names a status, and not ACTIVE. A bare `"success": false` names none.
+    pub fn speaks_against(&self) -> bool {
+        self.withdraws() && !matches!(self.content, Ok(Content::Declined(_)))
+    }
+
     /// The same answer, come with an HTTP status that contradicts it.
     pub fn contradicted(mut self) -> Self {
         self.content = Err(Malformed);

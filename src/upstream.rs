@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -103,6 +104,22 @@ pub struct Errand {
     pub trace: Option<Context>,
 }
 
+/// Whoever wants to know how a call about a certificate goes on.
+pub trait Watch: Sync {
+    /// The next attempt goes out now.
+    fn sent(&self, at: Moment);
+    /// This came with a status that says something about us, not about the certificate.
+    fn refused(&self, fetched: Fetched);
+}
+
+/// One attempt of a call about a certificate.
+#[derive(Clone, Copy)]
+struct Attempt {
+    trace: Option<Context>,
+    sent: Moment,
+    deadline: Instant,
+}
+
 /// Another call, for the upstream to answer as it likes.
 pub struct Forward {
     /// Any.
@@ -127,6 +144,8 @@ pub struct Body {
 pub enum BodyError {
     /// The connection ended first.
     Closed,
+    /// What came breaks HTTP.
+    Malformed,
     /// The time for the exchange did.
     Timeout,
 }
@@ -200,15 +219,16 @@ impl Upstream {
         self.0.way.load().settings.max_response
     }
 
-    /// Get Certificate. `on_sent` is told the moment before each attempt goes out, so that no age counted from it is too short.
+    /// Get Certificate. `watch` is told the moment before each attempt goes out, so that no age counted from it is too short,
+    /// and what came with each refusal.
     pub async fn certificate(
         &self,
         token: &JourneyToken,
         errand: Errand,
-        on_sent: impl Fn(Moment),
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let mut turn = self.turn(Some(token), errand.priority).await?;
-        let ended = self.exchange(token, errand, &mut turn, on_sent).await;
+        let ended = self.exchange(token, errand, &mut turn, watch).await;
         let is_outage = ended.as_ref().is_err_and(Error::is_outage);
         self.0.budget.ended(&mut turn, Some(token), is_outage);
         ended
@@ -220,15 +240,16 @@ impl Upstream {
         token: &JourneyToken,
         errand: Errand,
         turn: &mut Turn,
-        on_sent: impl Fn(Moment),
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let settings = self.0.way.load().settings.clone();
         let deadline = Instant::now() + settings.request_timeout;
         let mut retries_left = if turn.is_probe() { 0 } else { settings.retries };
         loop {
             let sent = self.0.clock.now();
-            on_sent(sent);
-            let failed = match self.attempt_certificate(token, errand.trace, sent, deadline).await {
+            watch.sent(sent);
+            let attempt = Attempt { trace: errand.trace, sent, deadline };
+            let failed = match self.attempt_certificate(token, attempt, watch).await {
                 Err(error) if error.is_passing() && retries_left > 0 => error,
                 ended => return ended,
             };
@@ -250,7 +271,6 @@ impl Upstream {
         let ended = self.exchange_forward(&forward, deadline, settings.retries, &mut turn).await;
         match &ended {
             Ok(response) => self.0.budget.ended(&mut turn, None, response.status().is_server_error()),
-            Err(Error::Denied(_)) => {} // the retry; what went before it is no news
             Err(error) => self.0.budget.ended(&mut turn, None, error.is_outage()),
         }
         let deadline = Box::pin(tokio::time::sleep_until(deadline));
@@ -267,15 +287,18 @@ impl Upstream {
         let may_retry = forward.method == Method::GET && !turn.is_probe();
         let mut retries_left = if may_retry { retries } else { 0 };
         loop {
-            let response = match self.attempt_forward(forward, deadline).await {
-                Err(error) if error.is_passing() && retries_left > 0 => None,
-                Ok(response) if is_passing(&response) && retries_left > 0 => Some(response),
+            let failed = match self.attempt_forward(forward, deadline).await {
+                Err(error) if error.is_passing() && retries_left > 0 => Err(error),
+                Ok(response) if is_passing(response.status(), response.headers()) && retries_left > 0 => Ok(response),
                 ended => return ended,
             };
-            drop(response);
             retries_left -= 1;
             turn.leave_place();
-            *turn = self.turn(None, Priority::Foreground).await?;
+            let another = tokio::time::timeout_at(deadline, self.turn(None, Priority::Foreground)).await;
+            *turn = match another {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(_)) | Err(_) => return failed, // as for certificates
+            };
         }
     }
 
@@ -294,14 +317,13 @@ impl Upstream {
     async fn attempt_certificate(
         &self,
         token: &JourneyToken,
-        trace: Option<Context>,
-        sent: Moment,
-        deadline: Instant,
+        attempt: Attempt,
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let began = Instant::now();
         let path = certificate_path(token);
-        let ended =
-            tokio::time::timeout_at(deadline, self.fetch(&path, trace, sent)).await.unwrap_or(Err(Error::Timeout));
+        let fetching = self.fetch(&path, attempt, watch);
+        let ended = tokio::time::timeout_at(attempt.deadline, fetching).await.unwrap_or(Err(Error::Timeout));
         let outcome = match &ended {
             Ok(fetched) => outcome_of(fetched.status),
             Err(error) => error.outcome(),
@@ -310,18 +332,26 @@ impl Upstream {
         ended
     }
 
-    async fn fetch(&self, path: &str, trace: Option<Context>, sent: Moment) -> Result<Fetched, Error> {
+    async fn fetch(&self, path: &str, attempt: Attempt, watch: &impl Watch) -> Result<Fetched, Error> {
+        let Attempt { sent, deadline, .. } = attempt;
         let mut headers = certificate_headers();
-        if let Some(trace) = trace {
+        if let Some(trace) = attempt.trace {
             headers.insert(TRACEPARENT, trace.to_header());
         }
         let way = self.0.way.load_full(); // after `sent` was taken, see `replace_way`
         let response = self.send(&way, Method::GET, path, headers, Bytes::new()).await?;
-        self.refusal(response.status(), response.headers())?;
+        let refusal = self.refusal(response.status(), response.headers());
         let (head, body) = response.into_parts();
         let age = age(&head.headers);
-        let body = collect(body, way.settings.max_response).await?;
-        Ok(Fetched { status: head.status, body, sent, received: self.0.clock.now(), age })
+        let whole = |body| Fetched { status: head.status, body, sent, received: self.0.clock.now(), age };
+        let body = collect(body, way.settings.max_response);
+        let Err(refusal) = refusal else { return body.await.map(whole) };
+        // What the refusal is called does not wait for its body, nor depend on it.
+        let soon = deadline.min(Instant::now() + REFUSAL_BODY);
+        if let Ok(Ok(body)) = tokio::time::timeout_at(soon, body).await {
+            watch.refused(whole(body));
+        }
+        Err(refusal)
     }
 
     async fn attempt_forward(&self, forward: &Forward, deadline: Instant) -> Result<Response<Incoming>, Error> {
@@ -373,9 +403,7 @@ impl Upstream {
             StatusCode::UNAUTHORIZED => Err(Error::RejectedKey),
             StatusCode::FORBIDDEN => Err(Error::Forbidden),
             StatusCode::TOO_MANY_REQUESTS => Err(Error::RateLimited { retry_after: pause.unwrap_or(DEFAULT_PAUSE) }),
-            _ if status.is_server_error() => {
-                Err(Error::ServerError { is_passing: is_passing_status(status) && pause.is_none() })
-            }
+            _ if status.is_server_error() => Err(Error::ServerError { is_passing: is_passing(status, headers) }),
             _ => Ok(()),
         }
     }
@@ -383,17 +411,15 @@ impl Upstream {
     /// A 429, or a 503 that says so, wants all of us to be quiet for a while.
     fn note_pause(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         let by_rate = status == StatusCode::TOO_MANY_REQUESTS;
-        let asked = retry_after(headers, SystemTime::now());
-        let pause = match status {
-            StatusCode::TOO_MANY_REQUESTS => asked.unwrap_or(DEFAULT_PAUSE),
-            StatusCode::SERVICE_UNAVAILABLE => asked?,
-            _ => return None,
-        };
+        let is_asked = status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(header::RETRY_AFTER);
+        if !by_rate && !is_asked {
+            return None;
+        }
+        let asked = retry_after(headers, SystemTime::now()).unwrap_or(DEFAULT_PAUSE);
         if by_rate {
             self.0.metrics.rate_limited(LimitedBy::Upstream);
         }
-        self.0.budget.pause(pause, by_rate);
-        Some(pause)
+        Some(self.0.budget.pause(asked, by_rate))
     }
 
     fn note_clock(&self, headers: &HeaderMap) {
@@ -501,23 +527,23 @@ pub(crate) fn is_well_framed(response: &Response<Incoming>) -> bool {
         (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return false,
     };
-    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_length = match (lengths.next(), lengths.next()) {
+        (None, _) => true,
+        // Nothing but digits: the library reads a list of equal numbers as one, and so it would travel on.
+        (Some(only), None) => !is_chunked && !only.is_empty() && only.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(_), Some(_)) => false,
+    };
     let is_encoded = headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    !(is_chunked && lengths > 0)
-        && lengths <= 1
-        && !is_encoded
-        && (response.version() != Version::HTTP_10 || !is_chunked)
+    is_length && !is_encoded && (response.version() != Version::HTTP_10 || !is_chunked)
 }
 
-fn is_passing(response: &Response<Incoming>) -> bool {
-    let wants_pause = response.headers().contains_key(header::RETRY_AFTER);
-    is_passing_status(response.status()) && !wants_pause
-}
-
-fn is_passing_status(status: StatusCode) -> bool {
+/// Worth another try at once; not where the upstream names another time.
+fn is_passing(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+        && !headers.contains_key(header::RETRY_AFTER)
 }
 
 fn outcome_of(status: StatusCode) -> Outcome {
@@ -539,11 +565,11 @@ pub(crate) fn age(headers: &HeaderMap) -> Duration {
     headers.get_all(header::AGE).iter().map(|value| seconds(value).unwrap_or(Duration::MAX)).max().unwrap_or_default()
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, of any length, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
@@ -575,13 +601,22 @@ pub(crate) fn classify_hyper(error: &hyper::Error) -> Error {
     // Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early end.
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            let is_breach = matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
-            return if is_breach { Error::Malformed } else { Error::Closed };
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return classify_io(io);
         }
         source = cause.source();
     }
     if error.is_parse() { Error::Malformed } else { Error::Closed }
+}
+
+/// TLS tells of an alert in the same way as HTTP of a broken chunk; with TLS 1.3 the upstream's "no" to our certificate comes
+/// after the handshake.
+fn classify_io(error: &io::Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        return Error::Tls;
+    }
+    let is_breach = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+    if is_breach { Error::Malformed } else { Error::Closed }
 }
 
 // === impl Error ===
@@ -659,7 +694,10 @@ impl http_body::Body for Body {
         if self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|_| BodyError::Closed)
+        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|error| match classify_hyper(&error) {
+            Error::Malformed => BodyError::Malformed,
+            _ => BodyError::Closed,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -682,6 +720,7 @@ impl BodyError {
     pub fn reason(self) -> Reason {
         match self {
             Self::Closed => Reason::UpstreamUnreachable,
+            Self::Malformed => Reason::UpstreamMalformed,
             Self::Timeout => Reason::UpstreamTimeout,
         }
     }
@@ -691,6 +730,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Closed => "the upstream's answer broke off",
+            Self::Malformed => "the upstream's answer breaks HTTP",
             Self::Timeout => "the upstream's answer took too long",
         })
     }
@@ -699,7 +739,24 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 const TRANSACTION_KEY: HeaderName = HeaderName::from_static("x-transaction-key");
+/// How long the body of a refusal is waited for.
+const REFUSAL_BODY: Duration = Duration::from_secs(1);
+
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// After a 429 that names no time. Source: the contract, "The release rules".
+/// After a 429 that names no time, and where the time cannot be read. Source: the contract, "The release rules".
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An upstream that wanted a client certificate was said to have sent a malformed answer.
+    #[test]
+    fn an_alert_after_the_handshake_is_about_tls() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert_eq!(classify_io(&io::Error::new(io::ErrorKind::InvalidData, alert)), Error::Tls);
+        assert_eq!(classify_io(&io::ErrorKind::InvalidData.into()), Error::Malformed);
+        assert_eq!(classify_io(&io::ErrorKind::ConnectionReset.into()), Error::Closed);
+    }
+}

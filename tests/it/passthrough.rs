@@ -150,3 +150,44 @@ async fn a_post_is_never_tried_again_and_an_early_end_is_seen() {
     let seen = raw(streamed.data, head.as_bytes()).await;
     assert!(seen.contains(" 200") && seen.ends_with("half"), "the head was out, so the stream is cut: {seen}");
 }
+
+/// Of the body of a listed call every error of the library's was an early end; and `3, 3` as a length travelled on.
+#[tokio::test]
+async fn what_breaks_http_is_malformed_and_does_not_travel_on() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 3, 3\r\n\r\nabc",
+    ] {
+        let gateway = gateway(&authority::raw(broken).await, &authority::public_key(), "").await;
+        assert_eq!(gateway.send("POST", CREATE, &[], "").await.code(), "UPSTREAM-MALFORMED");
+    }
+}
+
+/// Only a JSON object of one meaning was searched; a list, or what a lenient reader makes of a key twice, passed.
+#[tokio::test]
+async fn a_certificate_does_not_take_this_way_in_a_list_or_in_odd_json_either() {
+    for (body, status) in [
+        (r#"[{"certificate_base64":"x"}]"#, 502),
+        (r#"[{"certificate\u005fbase64":"x"}]"#, 502),
+        ("\u{feff}{\"certificate_base64\":\"x\"}", 502),
+        (r#"{"certificate_base64":"x","a":1,"a":2}"#, 502),
+        (r#"{"\u0063ertificate_base64":"x","a":1,"a":2}"#, 502),
+        (r#"[{"certificate_base64":null}]"#, 200),
+        (r#"["certificate_base64"]"#, 200),
+    ] {
+        let gateway = gateway(&authority::raw(http(200, body)).await, &authority::public_key(), "").await;
+        let reply = gateway.send("POST", CREATE, &[], "").await;
+        assert_eq!(reply.status, status, "{body}");
+        assert!(status == 200 || reply.code() == "UPSTREAM-MALFORMED");
+    }
+}
+
+/// The caller was told of our own rate instead of what the upstream had said.
+#[tokio::test]
+async fn what_the_upstream_said_passes_when_there_is_no_turn_to_try_again() {
+    let url = authority::raw(http(502, "{\"own\":1}")).await;
+    let more = "upstream.requests_per_second = 0.02\nupstream.queue_timeout = \"100ms\"";
+    let gateway = gateway(&url, &authority::public_key(), more).await;
+    let passed = gateway.get("/otk-service/v1/residents/stale").await;
+    assert_eq!((passed.status, passed.text().as_str()), (502, "{\"own\":1}"));
+}

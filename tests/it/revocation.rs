@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::authority::{self, NOON, answer, http, noon_plus, sign};
 use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -163,4 +164,43 @@ async fn a_certificate_that_ends_while_it_is_held_is_withheld() {
     let refused = gateway.get(&image_path(1)).await;
     assert_eq!((refused.status, refused.code().as_str()), (410, "CERTIFICATE-EXPIRED"));
     assert_eq!(upstream.sandbox.calls(&token(1)), 1, "no call is needed to see the date");
+}
+
+/// An answer with a code that nobody knows was forgotten at a tie, and the ACTIVE one beside it released.
+#[tokio::test]
+async fn an_active_answer_signed_together_with_one_of_an_unknown_code_does_not_count() {
+    let said = |code, signed| http(200, &sign(answer(code, signed)));
+    let active = sign(answer("ACTIVE", NOON));
+    let unknown = {
+        let mut answer = answer("ACTIVE", NOON);
+        answer["data"]["active_status"]["code"] = "SUSPENDED".into();
+        http(200, &sign(answer))
+    };
+    let url =
+        authority::in_turn(vec![http(200, &active), unknown, http(200, &active), said("ACTIVE", &noon_plus(1))]).await;
+    let gateway = gateway(&url, &authority::public_key(), "cache.max_exposure = \"0s\"").await;
+    assert_eq!(gateway.get(&image_path(1)).await.status, 200);
+    assert_eq!(gateway.get(&image_path(1)).await.code(), "UPSTREAM-MALFORMED");
+    assert_eq!(gateway.get(&image_path(1)).await.code(), "RESPONSE-ROLLED-BACK");
+    assert_eq!(gateway.get(&image_path(1)).await.status, 200, "signed later");
+}
+
+/// The body of a refusal was thrown away unread, and with it the news.
+#[tokio::test]
+async fn a_signed_revocation_is_obeyed_whatever_status_it_comes_with() {
+    for (status, code) in [
+        (500, "UPSTREAM-ERROR"),
+        (503, "UPSTREAM-ERROR"),
+        (401, "UPSTREAM-REJECTED-KEY"),
+        (403, "UPSTREAM-FORBIDDEN"),
+        (429, "RATE-LIMITED"),
+    ] {
+        let revoked = http(status, &sign(answer("REVOKED", NOON)));
+        let url = authority::in_turn(vec![http(200, &sign(answer("ACTIVE", NOON))), revoked]).await;
+        let gateway = gateway(&url, &authority::public_key(), "upstream.retries = 0").await;
+        assert_eq!(gateway.get(&image_path(1)).await.status, 200);
+        assert_eq!(gateway.get(&image_path(1)).await.status, 200, "from memory");
+        assert_eq!(gateway.ask("GET", &image_path(1), &[("cache-control", "no-cache")]).await.code(), code);
+        assert_ne!(gateway.get(&image_path(1)).await.status, 200, "{status}");
+    }
 }
