@@ -53,7 +53,11 @@ fn dns(asked: &Asked, dns: Dns) -> Finding {
         Dns::NotFound => Finding::problem("dns", format!("{name} does not resolve"), remedy()),
         Dns::Late => {
             let within = asked.connect_timeout.as_secs_f64();
-            Finding::problem("dns", format!("{name} did not resolve within {within} s (upstream.connect_timeout)"), remedy())
+            Finding::problem(
+                "dns",
+                format!("{name} did not resolve within {within} s (upstream.connect_timeout)"),
+                remedy(),
+            )
         }
     }
 }
@@ -74,15 +78,16 @@ fn tcp(asked: &Asked, tcp: Result<Connected, NoTcp>) -> Finding {
         ),
         Err(NoTcp::Late) => Finding::problem(
             "tcp",
-            format!("no connection to {whom} within {} s (upstream.connect_timeout)", asked.connect_timeout.as_secs_f64()),
+            format!(
+                "no connection to {whom} within {} s (upstream.connect_timeout)",
+                asked.connect_timeout.as_secs_f64()
+            ),
             [open.into(), "set upstream.proxy if traffic must leave through an egress proxy".into()],
         ),
         Err(NoTcp::Unreachable) => {
             Finding::problem("tcp", format!("there is no way to {whom} from this network"), [open.into()])
         }
-        Err(NoTcp::Other(kind)) => {
-            Finding::problem("tcp", format!("no connection to {whom} ({kind})"), [open.into()])
-        }
+        Err(NoTcp::Other(kind)) => Finding::problem("tcp", format!("no connection to {whom} ({kind})"), [open.into()]),
     }
 }
 
@@ -247,10 +252,8 @@ fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
         NoAnswer::Closed => Finding::problem(
             "http",
             "the connection is closed before an answer",
-            [
-                "ask whether this network's address is on the upstream's list, and whether it wants a client certificate"
-                    .into(),
-            ],
+            ["ask whether this network's address is on the upstream's list, and whether it wants a client certificate"
+                .into()],
         ),
         NoAnswer::Malformed => Finding::problem(
             "http",
@@ -265,5 +268,9 @@ fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
 const SOON: u64 = 14;
 
 fn seconds(time: Duration) -> String {
-    if time > Duration::from_secs(2 * DAY) { format!("{} days", time.as_secs() / DAY) } else { format!("{} s", time.as_secs()) }
+    if time > Duration::from_secs(2 * DAY) {
+        format!("{} days", time.as_secs() / DAY)
+    } else {
+        format!("{} s", time.as_secs())
+    }
 }
