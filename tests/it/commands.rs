@@ -1,6 +1,7 @@
 //! The real binary: commands, exit codes, and where they print what.
 
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -201,6 +202,21 @@ fn serve_says_where_it_listens_answers_health_and_ends_cleanly() {
     assert_eq!(code, Some(0));
     let gone = run(&["health", "--admin", &admin]);
     assert_eq!((gone.status.code(), gone.stderr.is_empty()), (Some(1), false));
+}
+
+#[test]
+fn what_outlasts_the_drain_is_cut_at_its_deadline_and_the_exit_code_is_zero() {
+    let files = Files::new();
+    let gateway = Process::serve(&minimal(&files, "http://127.0.0.1:9", "listen.drain_timeout = \"300ms\""));
+    let mut begun = TcpStream::connect(&gateway.data).expect("listening");
+    let head = "POST /otk-service/v2/create-journey HTTP/1.1\r\nhost: localhost\r\n";
+    write!(begun, "{head}content-length: 9\r\nexpect: 100-continue\r\n\r\n").expect("written");
+    let mut wanted = [0; 25]; // only who has read the head asks for the body, which never comes
+    begun.read_exact(&mut wanted).expect("answered");
+    assert_eq!(&wanted, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let (code, said) = gateway.terminate();
+    assert_eq!(code, Some(0));
+    assert!(said.contains("deadline ended connections"), "{said}");
 }
 
 #[test]
