@@ -100,7 +100,8 @@ async fn neither_a_revoked_nor_a_404_that_was_under_way_at_a_purge_is_told_again
         let gateway = gateway(&url, &authority::public_key(), "").await;
         let address = gateway.data;
         let first = tokio::spawn(async move { ask(address, "GET", &image_path(1), &[], "").await });
-        eventually("it has its turn", async || gateway.metric("otk_gateway_rate_wait_seconds_count").await == 1.0).await;
+        eventually("it has its turn", async || gateway.metric("otk_gateway_rate_wait_seconds_count").await == 1.0)
+            .await;
         tokio::time::sleep(Duration::from_millis(50)).await; // from there it is a few microseconds until it is out
         let purge = format!("{{\"journey\":\"{}\"}}", token(1));
         assert_eq!(gateway.admin("POST", "/purge", &purge).await.status, 200);
