@@ -28,7 +28,7 @@ fn answer(number: u64, jpeg: &[u8], secp: &Secp256k1<All>, secret: &SecretKey) -
             "certificate_base64": format!("data:image/jpeg;base64,{}", BASE64_STANDARD.encode(jpeg)),
             "certificate_etag": format!("etag-{number:020}"),
             "issued_on": "2025-01-15T10:30:45.123Z",
-            "expires_on": "2100-01-15T10:30:45.123Z",
+            "expires_on": Timestamp(now.0 + (YEAR + number as i64) * 1_000_000_000).to_rfc3339(),
             "active_status": { "code": "ACTIVE", "messages": "" },
             "last_updated": "2025-01-15T14:30:45.123456+04:00",
         },
@@ -56,6 +56,9 @@ fn jpeg(number: u64, length: usize) -> Vec<u8> {
     bytes.truncate(length.max(32));
     bytes
 }
+
+/// In seconds.
+const YEAR: i64 = 365 * 24 * 60 * 60;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> std::io::Result<()> {
