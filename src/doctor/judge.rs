@@ -5,12 +5,12 @@
 
 use std::time::Duration;
 
-use super::seen::{Asked, Connected, Dns, NoAnswer, NoTcp, NoTls, Observed, Session, Tunnel};
-use super::{DAY, Finding, date, days_left};
+use super::seen::{Asked, Connected, Dns, NoAnswer, NoTcp, Observed, Tunnel};
+use super::{DAY, Finding};
 use crate::certificate::Timestamp;
-use rustls::AlertDescription;
 
 mod answer;
+mod tls;
 
 /// The findings, in the order of the way; none about what was not reached.
 pub fn judge(seen: &Observed, now: Timestamp) -> Vec<Finding> {
@@ -23,11 +23,11 @@ pub fn judge(seen: &Observed, now: Timestamp) -> Vec<Finding> {
     findings.push(dns(asked, seen.dns));
     findings.extend(seen.tcp.map(|tcp| self::tcp(asked, tcp)));
     findings.extend(seen.tunnel.map(tunnel));
-    findings.extend(seen.tls.as_ref().map(|tls| match tls {
-        Ok(session) => self::session(session, now),
-        Err(failed) => no_tls(asked, failed, now),
+    findings.extend(seen.tls.as_ref().map(|met| match met {
+        Ok(session) => tls::session(session, now),
+        Err(failed) => tls::no_tls(asked, failed, now),
     }));
-    findings.extend(asked.client_not_after.and_then(|end| client(end, now)));
+    findings.extend(asked.client_not_after.and_then(|end| tls::client(end, now)));
     match &seen.http {
         None => {}
         Some(Err(failed)) => findings.push(no_answer(asked, *failed)),
@@ -53,7 +53,11 @@ fn dns(asked: &Asked, dns: Dns) -> Finding {
         Dns::NotFound => Finding::problem("dns", format!("{name} does not resolve"), remedy()),
         Dns::Late => {
             let within = asked.connect_timeout.as_secs_f64();
-            Finding::problem("dns", format!("{name} did not resolve within {within} s (upstream.connect_timeout)"), remedy())
+            Finding::problem(
+                "dns",
+                format!("{name} did not resolve within {within} s (upstream.connect_timeout)"),
+                remedy(),
+            )
         }
     }
 }
@@ -74,15 +78,16 @@ fn tcp(asked: &Asked, tcp: Result<Connected, NoTcp>) -> Finding {
         ),
         Err(NoTcp::Late) => Finding::problem(
             "tcp",
-            format!("no connection to {whom} within {} s (upstream.connect_timeout)", asked.connect_timeout.as_secs_f64()),
+            format!(
+                "no connection to {whom} within {} s (upstream.connect_timeout)",
+                asked.connect_timeout.as_secs_f64()
+            ),
             [open.into(), "set upstream.proxy if traffic must leave through an egress proxy".into()],
         ),
         Err(NoTcp::Unreachable) => {
             Finding::problem("tcp", format!("there is no way to {whom} from this network"), [open.into()])
         }
-        Err(NoTcp::Other(kind)) => {
-            Finding::problem("tcp", format!("no connection to {whom} ({kind})"), [open.into()])
-        }
+        Err(NoTcp::Other(kind)) => Finding::problem("tcp", format!("no connection to {whom} ({kind})"), [open.into()]),
     }
 }
 
@@ -108,135 +113,6 @@ fn tunnel(tunnel: Tunnel) -> Finding {
     }
 }
 
-fn session(session: &Session, now: Timestamp) -> Finding {
-    let text = format!("TLS {}, the chain is trusted", session.version);
-    let Some(end) = session.not_after else { return Finding::ok("tls", text) };
-    let days = days_left(end, now);
-    let text = format!("{text} until {} ({days} days)", date(end));
-    if days < SOON {
-        return Finding::warning("tls", text, ["ask the upstream whether it renews its certificate in time".into()]);
-    }
-    Finding::ok("tls", text)
-}
-
-fn no_tls(asked: &Asked, failed: &NoTls, now: Timestamp) -> Finding {
-    let host = &asked.host;
-    let day = |at: &Option<Timestamp>| at.map_or(String::new(), |at| format!(" on {}", date(at)));
-    match failed {
-        NoTls::Untrusted => {
-            let remedy = if asked.has_ca_file {
-                "put the certificate of the authority that issued the upstream's into upstream.ca_file, which is all that is trusted now"
-            } else {
-                "set upstream.ca_file to the certificate of the authority that issued the upstream's, if it is a private one"
-            };
-            let inspected = "if something on the way inspects TLS, have this host taken out of it: it would read every image";
-            Finding::problem(
-                "tls",
-                "the chain ends at an authority that is not trusted",
-                [remedy.into(), inspected.into()],
-            )
-        }
-        NoTls::WrongName(names) => {
-            let names = if names.is_empty() { "other names".to_owned() } else { names.join(", ") };
-            Finding::problem(
-                "tls",
-                format!("the certificate is not for {host} but for {names}"),
-                [
-                    "set upstream.base_url to the name that the authority gave you".into(),
-                    "if the name is right, it leads to another machine: check its addresses".into(),
-                ],
-            )
-        }
-        NoTls::Expired(at) => Finding::problem(
-            "tls",
-            format!("a certificate of the chain expired{}", day(at)),
-            [
-                "ask the upstream to renew it".into(),
-                format!("check the clock of this machine: it says {}", now.to_rfc3339()),
-            ],
-        ),
-        NoTls::NotYetValid(at) => Finding::problem(
-            "tls",
-            format!("a certificate of the chain is not valid yet; it begins{}", day(at)),
-            [format!("check the clock of this machine: it says {}", now.to_rfc3339())],
-        ),
-        NoTls::BadCertificate => Finding::problem(
-            "tls",
-            "the certificate cannot be accepted, though neither its name nor its time is the reason",
-            ["ask the upstream for a certificate for servers, issued by an authority rather than by itself".into()],
-        ),
-        NoTls::NotTls => Finding::problem(
-            "tls",
-            "what answers does not speak TLS",
-            ["check the port in upstream.base_url; 443 is the usual one".into()],
-        ),
-        NoTls::NothingInCommon => Finding::problem(
-            "tls",
-            "the upstream offers no TLS 1.2 or 1.3 that the gateway accepts",
-            ["check that it is the upstream that answers, and not an old appliance on the way".into()],
-        ),
-        NoTls::Alert(alert) => refused(asked, *alert),
-        NoTls::Closed => Finding::problem(
-            "tls",
-            "the connection is closed during the handshake",
-            [
-                "ask whether this network's address is on the upstream's list: some firewalls close rather than answer 403"
-                    .into(),
-                "check the port in upstream.base_url".into(),
-            ],
-        ),
-        NoTls::Late => Finding::problem(
-            "tls",
-            format!("no handshake within {} s (upstream.connect_timeout)", asked.connect_timeout.as_secs_f64()),
-            ["check that what listens there speaks TLS, and that nothing on the way swallows large packets".into()],
-        ),
-    }
-}
-
-/// The other side ended TLS, and said why.
-fn refused(asked: &Asked, alert: AlertDescription) -> Finding {
-    match alert {
-        AlertDescription::ProtocolVersion
-        | AlertDescription::InsufficientSecurity
-        | AlertDescription::NoApplicationProtocol => no_tls(asked, &NoTls::NothingInCommon, Timestamp(0)),
-        AlertDescription::UnrecognisedName => Finding::problem(
-            "tls",
-            format!("the upstream knows no host {}", asked.host),
-            ["set upstream.base_url to the name that the authority gave you".into()],
-        ),
-        AlertDescription::CertificateRequired if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream wants a client certificate",
-            ["set upstream.client_cert_file and upstream.client_key_file".into()],
-        ),
-        AlertDescription::HandshakeFailure if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream ends the handshake",
-            [
-                "set upstream.client_cert_file and upstream.client_key_file, if it wants a client certificate".into(),
-                "otherwise it accepts none of our ciphers: check that it is the upstream that answers".into(),
-            ],
-        ),
-        _ => Finding::problem(
-            "tls",
-            "the upstream ends the handshake",
-            ["ask it which client certificates it accepts, and compare upstream.client_cert_file".into()],
-        ),
-    }
-}
-
-/// Our own certificate, when there is something to say about it.
-fn client(end: Timestamp, now: Timestamp) -> Option<Finding> {
-    let renew = ["have a new one issued and replace upstream.client_cert_file; no restart is needed".into()];
-    if end <= now {
-        return Some(Finding::problem("client", format!("our client certificate expired on {}", date(end)), renew));
-    }
-    let days = days_left(end, now);
-    (days < SOON).then(|| {
-        Finding::warning("client", format!("our client certificate ends on {} ({days} days)", date(end)), renew)
-    })
-}
-
 fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
     match failed {
         NoAnswer::Late => Finding::problem(
@@ -247,23 +123,22 @@ fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
         NoAnswer::Closed => Finding::problem(
             "http",
             "the connection is closed before an answer",
-            [
-                "ask whether this network's address is on the upstream's list, and whether it wants a client certificate"
-                    .into(),
-            ],
+            ["ask whether this network's address is on the upstream's list, and whether it wants a client certificate"
+                .into()],
         ),
         NoAnswer::Malformed => Finding::problem(
             "http",
             "what answers does not speak HTTP as the gateway understands it",
             ["check scheme and port of upstream.base_url".into()],
         ),
-        NoAnswer::Alert(alert) => refused(asked, alert),
+        NoAnswer::Alert(alert) => tls::refused(asked, alert),
     }
 }
 
-/// Certificates that end within so many days deserve a word.
-const SOON: u64 = 14;
-
 fn seconds(time: Duration) -> String {
-    if time > Duration::from_secs(2 * DAY) { format!("{} days", time.as_secs() / DAY) } else { format!("{} s", time.as_secs()) }
+    if time > Duration::from_secs(2 * DAY) {
+        format!("{} days", time.as_secs() / DAY)
+    } else {
+        format!("{} s", time.as_secs())
+    }
 }

@@ -17,21 +17,20 @@ use http::uri::Scheme;
 use http::{Request, Uri, Version};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ProtocolVersion};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::seen::{Answer, Asked, Connected, Dns, NoAnswer, NoBody, NoTcp, NoTls, Observed, Session, Tunnel};
+use super::seen::{Answer, Asked, Connected, Dns, NoAnswer, NoBody, NoTcp, NoTls, Observed, Tunnel};
 use crate::app::Unfit;
 use crate::app::settings::Prepared;
 use crate::certificate::{JourneyToken, Timestamp};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::{pem, upstream};
+
+mod tls;
 
 /// Asks the upstream for this journey, or for one that nobody has.
 pub async fn observe(config: &Config, journey: Option<JourneyToken>, clock: &Clock) -> Result<Observed, Unfit> {
@@ -102,12 +101,12 @@ impl Steps<'_> {
                 return;
             }
         }
-        let Some(tls) = tls else {
+        let Some(settings) = tls else {
             return self.exchange(tcp, false, way, request).await;
         };
-        match timeout_at(self.deadline, handshake(tcp, tls, target.0)).await.unwrap_or(Err(NoTls::Late)) {
+        match timeout_at(self.deadline, tls::handshake(tcp, settings, target.0)).await.unwrap_or(Err(NoTls::Late)) {
             Ok(stream) => {
-                self.seen.tls = Some(Ok(session(&stream)));
+                self.seen.tls = Some(Ok(tls::session(&stream)));
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.exchange(stream, is_h2, way, request).await;
             }
@@ -257,46 +256,6 @@ async fn tunnel(tcp: &mut TcpStream, authority: &str) -> Tunnel {
     }
 }
 
-async fn handshake(tcp: TcpStream, tls: Arc<ClientConfig>, host: String) -> Result<TlsStream<TcpStream>, NoTls> {
-    let name = ServerName::try_from(host).map_err(|_| NoTls::WrongName(Vec::new()))?;
-    TlsConnector::from(tls).connect(name, tcp).await.map_err(|error| match tls_error(&error) {
-        Some(error) => no_tls(error),
-        None => NoTls::Closed,
-    })
-}
-
-fn no_tls(error: &rustls::Error) -> NoTls {
-    let time = |at: &rustls::pki_types::UnixTime| Some(Timestamp::from_nanos(i128::from(at.as_secs()) * NANOS));
-    match error {
-        rustls::Error::InvalidCertificate(wrong) => match wrong {
-            CertificateError::UnknownIssuer => NoTls::Untrusted,
-            CertificateError::NotValidForNameContext { presented, .. } => {
-                let bare = |name: &String| name.trim_start_matches("DnsName(\"").trim_end_matches("\")").to_owned();
-                NoTls::WrongName(presented.iter().map(bare).collect())
-            }
-            CertificateError::NotValidForName => NoTls::WrongName(Vec::new()),
-            CertificateError::ExpiredContext { not_after, .. } => NoTls::Expired(time(not_after)),
-            CertificateError::Expired => NoTls::Expired(None),
-            CertificateError::NotValidYetContext { not_before, .. } => NoTls::NotYetValid(time(not_before)),
-            CertificateError::NotValidYet => NoTls::NotYetValid(None),
-            _ => NoTls::BadCertificate,
-        },
-        rustls::Error::InvalidMessage(_) => NoTls::NotTls,
-        rustls::Error::PeerIncompatible(_) => NoTls::NothingInCommon,
-        rustls::Error::AlertReceived(alert) => NoTls::Alert(*alert),
-        _ => NoTls::Closed,
-    }
-}
-
-fn session(stream: &TlsStream<TcpStream>) -> Session {
-    let session = stream.get_ref().1;
-    let chain = session.peer_certificates().unwrap_or_default();
-    Session {
-        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) { "1.2" } else { "1.3" },
-        not_after: chain.iter().filter_map(pem::end).min(),
-    }
-}
-
 async fn send<S>(
     stream: S,
     is_h2: bool,
@@ -326,7 +285,7 @@ fn no_answer(error: &hyper::Error) -> NoAnswer {
     let mut source = error.source();
     while let Some(cause) = source {
         let io = cause.downcast_ref::<io::Error>();
-        if let Some(rustls::Error::AlertReceived(alert)) = io.and_then(tls_error) {
+        if let Some(rustls::Error::AlertReceived(alert)) = io.and_then(tls::tls_error) {
             return NoAnswer::Alert(*alert);
         }
         source = cause.source();
@@ -335,10 +294,6 @@ fn no_answer(error: &hyper::Error) -> NoAnswer {
         upstream::Error::Malformed => NoAnswer::Malformed,
         _ => NoAnswer::Closed,
     }
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -359,6 +314,5 @@ fn port(url: &Uri) -> u16 {
     url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 })
 }
 
-const NANOS: i128 = 1_000_000_000;
 /// As much as the pool's connector reads.
 const MAX_PROXY_HEAD: usize = 8192;

@@ -143,7 +143,10 @@ enum Kind {
 
 fn status(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) -> Vec<Finding> {
     let accepted = || Finding::ok("key", "the upstream accepts it");
-    let by_key = format!("check that the API key ({}) is the one for this environment, whole and not withdrawn", asked.key_source);
+    let by_key = format!(
+        "check that the API key ({}) is the one for this environment, whole and not withdrawn",
+        asked.key_source
+    );
     match answer.status {
         200..300 if asked.is_given => vec![accepted()],
         200..300 => vec![Finding::problem(
@@ -209,7 +212,9 @@ fn forbidden(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) 
         Kind::Json => {
             let code = answer.body.as_ref().ok().and_then(|body| error_code(body));
             let code = code.map_or(String::new(), |code| format!(", code {code}"));
-            let text = format!("403 with JSON{code}: the service itself refuses; a quota or a right is likelier than the address");
+            let text = format!(
+                "403 with JSON{code}: the service itself refuses; a quota or a right is likelier than the address"
+            );
             Finding::problem("key", text, [quota, list])
         }
         _ => {
@@ -324,9 +329,7 @@ fn said(answer: &Answer, authentic: &Authentic, now: Timestamp) -> Finding {
             let text = "ACTIVE, but expires_on is past: the gateway withholds the image";
             Finding::warning("status", text, ["tell the upstream".into()])
         }
-        Ok(Content::Certificate(_)) => {
-            Finding::ok("status", format!("{}, with an image", Status::Active.as_str()))
-        }
+        Ok(Content::Certificate(_)) => Finding::ok("status", format!("{}, with an image", Status::Active.as_str())),
         Ok(Content::Withdrawn { status, rebuilt: true, .. }) => {
             let text = format!("{}, yet with an image or an ETag, which the gateway withholds", status.as_str());
             Finding::warning("status", text, ["tell the upstream".into()])
