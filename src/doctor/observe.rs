@@ -290,7 +290,7 @@ fn no_answer(error: &hyper::Error) -> NoAnswer {
         }
         source = cause.source();
     }
-    match upstream::classify_hyper(error) {
+    match upstream::classify_head(error) {
         upstream::Error::Malformed => NoAnswer::Malformed,
         _ => NoAnswer::Closed,
     }

@@ -207,6 +207,8 @@ mod tls {
             let stranger = gateway(&url, &authority::public_key(), "").await;
             assert_eq!(stranger.get(&image_path(1)).await.code(), "UPSTREAM-UNREACHABLE");
             assert!(stranger.metric("otk_gateway_upstream_requests_total{outcome=\"tls\"}").await >= 1.0);
+            let nobody = gateway(&url, &authority::public_key(), &format!("upstream.ca_file = \"{ca}\"")).await;
+            assert_eq!(nobody.get(&image_path(1)).await.code(), "UPSTREAM-UNREACHABLE", "{alpn}");
         }
     }
 }
