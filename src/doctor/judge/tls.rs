@@ -3,9 +3,11 @@
 use rustls::AlertDescription;
 
 use crate::certificate::Timestamp;
+use crate::config::units::show_duration;
 use crate::doctor::seen::{Asked, NoTls, Session};
 use crate::doctor::{Finding, date, days_left};
 
+/// We trust them.
 pub fn session(session: &Session, now: Timestamp) -> Finding {
     let text = format!("TLS {}, the chain is trusted", session.version);
     let Some(end) = session.not_after else { return Finding::ok("tls", text) };
@@ -17,22 +19,20 @@ pub fn session(session: &Session, now: Timestamp) -> Finding {
     Finding::ok("tls", text)
 }
 
-pub fn no_tls(asked: &Asked, failed: &NoTls, now: Timestamp) -> Finding {
+/// We do not, or they do not trust us, or there was no TLS at all. `wants_client`: they asked for a client certificate.
+pub fn no_tls(asked: &Asked, wants_client: bool, failed: &NoTls, now: Timestamp) -> Finding {
     let host = &asked.host;
     let day = |at: &Option<Timestamp>| at.map_or(String::new(), |at| format!(" on {}", date(at)));
     match failed {
         NoTls::Untrusted => {
             let remedy = if asked.has_ca_file {
-                "put the certificate of the authority that issued the upstream's into upstream.ca_file, which is all that is trusted now"
+                "put the issuer of the upstream's certificate into upstream.ca_file; nothing else is trusted now"
             } else {
-                "set upstream.ca_file to the certificate of the authority that issued the upstream's, if it is a private one"
+                "if the issuer of the upstream's certificate is a private one, set upstream.ca_file to it"
             };
-            let inspected = "if something on the way inspects TLS, have this host taken out of it: it would read every image";
-            Finding::problem(
-                "tls",
-                "the chain ends at an authority that is not trusted",
-                [remedy.into(), inspected.into()],
-            )
+            let inspected = "if something on the way inspects TLS, have this host taken out: it would read every image";
+            let text = "the chain ends at an authority that is not trusted";
+            Finding::problem("tls", text, [remedy.into(), inspected.into()])
         }
         NoTls::WrongName(names) => {
             let names = if names.is_empty() { "other names".to_owned() } else { names.join(", ") };
@@ -68,56 +68,65 @@ pub fn no_tls(asked: &Asked, failed: &NoTls, now: Timestamp) -> Finding {
             "what answers does not speak TLS",
             ["check the port in upstream.base_url; 443 is the usual one".into()],
         ),
-        NoTls::NothingInCommon => Finding::problem(
-            "tls",
-            "the upstream offers no TLS 1.2 or 1.3 that the gateway accepts",
-            ["check that it is the upstream that answers, and not an old appliance on the way".into()],
-        ),
-        NoTls::Alert(alert) => refused(asked, *alert),
+        NoTls::NothingInCommon => nothing_in_common(),
+        NoTls::Alert(alert) => refused(asked, wants_client, *alert),
+        NoTls::Closed if wants_client => client_wanted(asked),
         NoTls::Closed => Finding::problem(
             "tls",
             "the connection is closed during the handshake",
             [
-                "ask whether this network's address is on the upstream's list: some firewalls close rather than answer 403"
+                "ask whether the upstream lists this network's address: some firewalls close rather than answer 403"
                     .into(),
                 "check the port in upstream.base_url".into(),
             ],
         ),
         NoTls::Late => Finding::problem(
             "tls",
-            format!("no handshake within {} s (upstream.connect_timeout)", asked.connect_timeout.as_secs_f64()),
+            format!("no handshake within {} (upstream.connect_timeout)", show_duration(asked.connect_timeout)),
             ["check that what listens there speaks TLS, and that nothing on the way swallows large packets".into()],
         ),
     }
 }
 
 /// The other side ended TLS, and said why.
-pub fn refused(asked: &Asked, alert: AlertDescription) -> Finding {
+fn refused(asked: &Asked, wants_client: bool, alert: AlertDescription) -> Finding {
     match alert {
         AlertDescription::ProtocolVersion
         | AlertDescription::InsufficientSecurity
-        | AlertDescription::NoApplicationProtocol => no_tls(asked, &NoTls::NothingInCommon, Timestamp(0)),
+        | AlertDescription::NoApplicationProtocol => nothing_in_common(),
         AlertDescription::UnrecognisedName => Finding::problem(
             "tls",
             format!("the upstream knows no host {}", asked.host),
             ["set upstream.base_url to the name that the authority gave you".into()],
         ),
-        AlertDescription::CertificateRequired if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream wants a client certificate",
-            ["set upstream.client_cert_file and upstream.client_key_file".into()],
-        ),
-        AlertDescription::HandshakeFailure if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream ends the handshake",
-            [
-                "set upstream.client_cert_file and upstream.client_key_file, if it wants a client certificate".into(),
-                "otherwise it accepts none of our ciphers: check that it is the upstream that answers".into(),
-            ],
-        ),
+        _ if wants_client => client_wanted(asked),
         _ => Finding::problem(
             "tls",
-            "the upstream ends the handshake",
+            format!("the upstream ends the handshake ({alert:?})"),
+            ["check that it is the upstream that answers, and that it accepts TLS 1.2 or 1.3".into()],
+        ),
+    }
+}
+
+fn nothing_in_common() -> Finding {
+    Finding::problem(
+        "tls",
+        "the upstream offers no TLS 1.2 or 1.3 that the gateway accepts",
+        ["check that it is the upstream that answers, and not an old appliance on the way".into()],
+    )
+}
+
+/// The other side asked for a client certificate and went away.
+pub fn client_wanted(asked: &Asked) -> Finding {
+    match asked.client_not_after {
+        None => Finding::problem(
+            "tls",
+            "the upstream wants a client certificate, and none is configured",
+            ["set upstream.client_cert_file and upstream.client_key_file".into()],
+        ),
+        Some(_) => Finding::problem(
+            "tls",
+            "the upstream asked for our client certificate and then ended the connection",
             ["ask it which client certificates it accepts, and compare upstream.client_cert_file".into()],
         ),
     }
