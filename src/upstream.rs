@@ -508,7 +508,7 @@ pub(crate) async fn collect(body: Incoming, at_most: usize) -> Result<Bytes, Err
     let mut body = body;
     let mut collected = Vec::with_capacity(body.size_hint().exact().unwrap_or(0) as usize);
     while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| classify_hyper(&error))?;
+        let frame = frame.map_err(|error| classify_body(&error))?;
         let Ok(data) = frame.into_data() else { continue };
         if collected.len() + data.len() > at_most {
             return Err(Error::TooLarge);
@@ -590,33 +590,43 @@ fn classify(error: &hyper_util::client::legacy::Error) -> Error {
             };
         }
         if let Some(error) = cause.downcast_ref::<hyper::Error>() {
-            return classify_hyper(error);
+            return classify_head(error);
         }
         source = cause.source();
     }
     if error.is_connect() { Error::Connect } else { Error::Closed }
 }
 
-pub(crate) fn classify_hyper(error: &hyper::Error) -> Error {
-    // Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early end.
+/// Why there is no head of an answer.
+pub(crate) fn classify_head(error: &hyper::Error) -> Error {
+    match kind_below(error) {
+        _ if error.is_parse() => Error::Malformed,
+        // A head that breaks HTTP is a parse error, so this is TLS: in 1.3 it refuses a client certificate only after the
+        // handshake. Under HTTP/2 no more than the kind is left of it.
+        Some(io::ErrorKind::InvalidData) => Error::Tls,
+        _ => Error::Closed,
+    }
+}
+
+/// Why a body is not whole. Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early
+/// end.
+fn classify_body(error: &hyper::Error) -> Error {
+    match kind_below(error) {
+        Some(io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData) => Error::Malformed,
+        None if error.is_parse() => Error::Malformed,
+        _ => Error::Closed,
+    }
+}
+
+fn kind_below(error: &hyper::Error) -> Option<io::ErrorKind> {
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return classify_io(io);
+            return Some(io.kind());
         }
         source = cause.source();
     }
-    if error.is_parse() { Error::Malformed } else { Error::Closed }
-}
-
-/// TLS tells of an alert in the same way as HTTP of a broken chunk; with TLS 1.3 the upstream's "no" to our certificate comes
-/// after the handshake.
-fn classify_io(error: &io::Error) -> Error {
-    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-        return Error::Tls;
-    }
-    let is_breach = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
-    if is_breach { Error::Malformed } else { Error::Closed }
+    None
 }
 
 // === impl Error ===

@@ -1,16 +1,17 @@
 //! What the observations mean, and what to do. A pure function; time is an argument.
 //!
-//! Judged by what the gateway would do: a problem is what it would refuse or could not get past, a warning what it serves
-//! with all the same.
+//! Judged by what the gateway would do: a problem is what it would refuse, could not get past or could not keep its promise
+//! with; a warning is what it serves with all the same.
 
 use std::time::Duration;
 
-use super::seen::{Asked, Connected, Dns, NoAnswer, NoTcp, NoTls, Observed, Session, Tunnel};
-use super::{DAY, Finding, date, days_left};
+use super::seen::{Asked, Connected, Dns, NoAnswer, NoTcp, Observed, Tunnel};
+use super::{DAY, Finding};
 use crate::certificate::Timestamp;
-use rustls::AlertDescription;
+use crate::config::units::show_duration;
 
 mod answer;
+mod tls;
 
 /// The findings, in the order of the way; none about what was not reached.
 pub fn judge(seen: &Observed, now: Timestamp) -> Vec<Finding> {
@@ -23,14 +24,14 @@ pub fn judge(seen: &Observed, now: Timestamp) -> Vec<Finding> {
     findings.push(dns(asked, seen.dns));
     findings.extend(seen.tcp.map(|tcp| self::tcp(asked, tcp)));
     findings.extend(seen.tunnel.map(tunnel));
-    findings.extend(seen.tls.as_ref().map(|tls| match tls {
-        Ok(session) => self::session(session, now),
-        Err(failed) => no_tls(asked, failed, now),
+    findings.extend(seen.tls.as_ref().map(|met| match met {
+        Ok(session) => tls::session(session, now),
+        Err(failed) => tls::no_tls(asked, seen.wants_client, failed, now),
     }));
-    findings.extend(asked.client_not_after.and_then(|end| client(end, now)));
+    findings.extend(asked.client_not_after.and_then(|end| tls::client(end, now)));
     match &seen.http {
         None => {}
-        Some(Err(failed)) => findings.push(no_answer(asked, *failed)),
+        Some(Err(failed)) => findings.push(no_answer(asked, seen.wants_client, *failed)),
         Some(Ok(answer)) => {
             let local = seen.tcp.and_then(Result::ok).and_then(|tcp| tcp.local);
             answer::judge(asked, answer, local, now, &mut findings);
@@ -52,12 +53,9 @@ fn dns(asked: &Asked, dns: Dns) -> Finding {
         Dns::Found(count) => Finding::ok("dns", format!("{name} is {count} addresses")),
         Dns::NotFound => Finding::problem("dns", format!("{name} does not resolve"), remedy()),
         Dns::Late => {
-            let within = asked.connect_timeout.as_secs_f64();
-            Finding::problem(
-                "dns",
-                format!("{name} did not resolve within {within} s (upstream.connect_timeout)"),
-                remedy(),
-            )
+            let within = show_duration(asked.connect_timeout);
+            let text = format!("{name} did not resolve within {within} (upstream.connect_timeout)");
+            Finding::problem("dns", text, remedy())
         }
     }
 }
@@ -76,14 +74,12 @@ fn tcp(asked: &Asked, tcp: Result<Connected, NoTcp>) -> Finding {
             format!("{whom} refuses the connection"),
             [format!("check the port in {key}; nobody listens there, or a firewall says so")],
         ),
-        Err(NoTcp::Late) => Finding::problem(
-            "tcp",
-            format!(
-                "no connection to {whom} within {} s (upstream.connect_timeout)",
-                asked.connect_timeout.as_secs_f64()
-            ),
-            [open.into(), "set upstream.proxy if traffic must leave through an egress proxy".into()],
-        ),
+        Err(NoTcp::Late) => {
+            let within = show_duration(asked.connect_timeout);
+            let text = format!("no connection to {whom} within {within} (upstream.connect_timeout)");
+            let around = "set upstream.proxy if traffic must leave through an egress proxy";
+            Finding::problem("tcp", text, [open.into(), around.into()])
+        }
         Err(NoTcp::Unreachable) => {
             Finding::problem("tcp", format!("there is no way to {whom} from this network"), [open.into()])
         }
@@ -113,146 +109,18 @@ fn tunnel(tunnel: Tunnel) -> Finding {
     }
 }
 
-fn session(session: &Session, now: Timestamp) -> Finding {
-    let text = format!("TLS {}, the chain is trusted", session.version);
-    let Some(end) = session.not_after else { return Finding::ok("tls", text) };
-    let days = days_left(end, now);
-    let text = format!("{text} until {} ({days} days)", date(end));
-    if days < SOON {
-        return Finding::warning("tls", text, ["ask the upstream whether it renews its certificate in time".into()]);
-    }
-    Finding::ok("tls", text)
-}
-
-fn no_tls(asked: &Asked, failed: &NoTls, now: Timestamp) -> Finding {
-    let host = &asked.host;
-    let day = |at: &Option<Timestamp>| at.map_or(String::new(), |at| format!(" on {}", date(at)));
-    match failed {
-        NoTls::Untrusted => {
-            let remedy = if asked.has_ca_file {
-                "put the certificate of the authority that issued the upstream's into upstream.ca_file, which is all that is trusted now"
-            } else {
-                "set upstream.ca_file to the certificate of the authority that issued the upstream's, if it is a private one"
-            };
-            let inspected = "if something on the way inspects TLS, have this host taken out of it: it would read every image";
-            Finding::problem(
-                "tls",
-                "the chain ends at an authority that is not trusted",
-                [remedy.into(), inspected.into()],
-            )
-        }
-        NoTls::WrongName(names) => {
-            let names = if names.is_empty() { "other names".to_owned() } else { names.join(", ") };
-            Finding::problem(
-                "tls",
-                format!("the certificate is not for {host} but for {names}"),
-                [
-                    "set upstream.base_url to the name that the authority gave you".into(),
-                    "if the name is right, it leads to another machine: check its addresses".into(),
-                ],
-            )
-        }
-        NoTls::Expired(at) => Finding::problem(
-            "tls",
-            format!("a certificate of the chain expired{}", day(at)),
-            [
-                "ask the upstream to renew it".into(),
-                format!("check the clock of this machine: it says {}", now.to_rfc3339()),
-            ],
-        ),
-        NoTls::NotYetValid(at) => Finding::problem(
-            "tls",
-            format!("a certificate of the chain is not valid yet; it begins{}", day(at)),
-            [format!("check the clock of this machine: it says {}", now.to_rfc3339())],
-        ),
-        NoTls::BadCertificate => Finding::problem(
-            "tls",
-            "the certificate cannot be accepted, though neither its name nor its time is the reason",
-            ["ask the upstream for a certificate for servers, issued by an authority rather than by itself".into()],
-        ),
-        NoTls::NotTls => Finding::problem(
-            "tls",
-            "what answers does not speak TLS",
-            ["check the port in upstream.base_url; 443 is the usual one".into()],
-        ),
-        NoTls::NothingInCommon => Finding::problem(
-            "tls",
-            "the upstream offers no TLS 1.2 or 1.3 that the gateway accepts",
-            ["check that it is the upstream that answers, and not an old appliance on the way".into()],
-        ),
-        NoTls::Alert(alert) => refused(asked, *alert),
-        NoTls::Closed => Finding::problem(
-            "tls",
-            "the connection is closed during the handshake",
-            [
-                "ask whether this network's address is on the upstream's list: some firewalls close rather than answer 403"
-                    .into(),
-                "check the port in upstream.base_url".into(),
-            ],
-        ),
-        NoTls::Late => Finding::problem(
-            "tls",
-            format!("no handshake within {} s (upstream.connect_timeout)", asked.connect_timeout.as_secs_f64()),
-            ["check that what listens there speaks TLS, and that nothing on the way swallows large packets".into()],
-        ),
-    }
-}
-
-/// The other side ended TLS, and said why.
-fn refused(asked: &Asked, alert: AlertDescription) -> Finding {
-    match alert {
-        AlertDescription::ProtocolVersion
-        | AlertDescription::InsufficientSecurity
-        | AlertDescription::NoApplicationProtocol => no_tls(asked, &NoTls::NothingInCommon, Timestamp(0)),
-        AlertDescription::UnrecognisedName => Finding::problem(
-            "tls",
-            format!("the upstream knows no host {}", asked.host),
-            ["set upstream.base_url to the name that the authority gave you".into()],
-        ),
-        AlertDescription::CertificateRequired if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream wants a client certificate",
-            ["set upstream.client_cert_file and upstream.client_key_file".into()],
-        ),
-        AlertDescription::HandshakeFailure if asked.client_not_after.is_none() => Finding::problem(
-            "tls",
-            "the upstream ends the handshake",
-            [
-                "set upstream.client_cert_file and upstream.client_key_file, if it wants a client certificate".into(),
-                "otherwise it accepts none of our ciphers: check that it is the upstream that answers".into(),
-            ],
-        ),
-        _ => Finding::problem(
-            "tls",
-            "the upstream ends the handshake",
-            ["ask it which client certificates it accepts, and compare upstream.client_cert_file".into()],
-        ),
-    }
-}
-
-/// Our own certificate, when there is something to say about it.
-fn client(end: Timestamp, now: Timestamp) -> Option<Finding> {
-    let renew = ["have a new one issued and replace upstream.client_cert_file; no restart is needed".into()];
-    if end <= now {
-        return Some(Finding::problem("client", format!("our client certificate expired on {}", date(end)), renew));
-    }
-    let days = days_left(end, now);
-    (days < SOON).then(|| {
-        Finding::warning("client", format!("our client certificate ends on {} ({days} days)", date(end)), renew)
-    })
-}
-
-fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
+fn no_answer(asked: &Asked, wants_client: bool, failed: NoAnswer) -> Finding {
     match failed {
         NoAnswer::Late => Finding::problem(
             "http",
-            format!("no answer within {} s (upstream.request_timeout)", asked.request_timeout.as_secs_f64()),
+            format!("no answer within {} (upstream.request_timeout)", show_duration(asked.request_timeout)),
             ["try again; if it stays so, ask the upstream, or raise upstream.request_timeout".into()],
         ),
+        NoAnswer::Closed if wants_client => tls::client_wanted(asked),
         NoAnswer::Closed => Finding::problem(
             "http",
             "the connection is closed before an answer",
-            ["ask whether this network's address is on the upstream's list, and whether it wants a client certificate"
+            ["ask whether the upstream lists this network's address: some firewalls close rather than answer 403"
                 .into()],
         ),
         NoAnswer::Malformed => Finding::problem(
@@ -260,17 +128,83 @@ fn no_answer(asked: &Asked, failed: NoAnswer) -> Finding {
             "what answers does not speak HTTP as the gateway understands it",
             ["check scheme and port of upstream.base_url".into()],
         ),
-        NoAnswer::Alert(alert) => refused(asked, alert),
     }
 }
 
-/// Certificates that end within so many days deserve a word.
-const SOON: u64 = 14;
-
+/// What was measured, for people.
 fn seconds(time: Duration) -> String {
     if time > Duration::from_secs(2 * DAY) {
         format!("{} days", time.as_secs() / DAY)
     } else {
         format!("{} s", time.as_secs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::seen::Session;
+    use crate::signature::fixture;
+
+    fn now() -> Timestamp {
+        Timestamp::parse("2025-05-13T12:00:00Z").unwrap()
+    }
+
+    fn seen() -> Observed {
+        let asked = Asked {
+            host: "otk.example.ae".to_owned(),
+            proxy: None,
+            connect_timeout: Duration::from_secs(3),
+            request_timeout: Duration::from_secs(10),
+            max_response: 4 << 20,
+            requests_per_second: 25.0,
+            key_source: "env KEY".to_owned(),
+            has_ca_file: false,
+            client_not_after: None,
+            is_given: true,
+            keys: fixture::keys(),
+            max_age: Duration::from_secs(120),
+            clock_skew: Duration::from_secs(60),
+            max_exposure: Duration::from_secs(30),
+        };
+        Observed { asked, dns: Dns::Found(2), tcp: None, tunnel: None, tls: None, wants_client: false, http: None }
+    }
+
+    fn told(seen: &Observed) -> String {
+        judge(seen, now()).iter().map(ToString::to_string).collect()
+    }
+
+    /// What no test from outside can bring about on one machine.
+    #[test]
+    fn a_network_that_swallows_or_has_no_way_is_told_apart_from_one_that_refuses() {
+        let dns = Observed { dns: Dns::Late, ..seen() };
+        assert!(
+            told(&dns).starts_with("problem  dns      otk.example.ae did not resolve within 3s (upstream.connect_")
+        );
+        for (failed, wanted) in [
+            (NoTcp::Late, "problem  tcp      no connection to the upstream within 3s (upstream.connect_timeout)\n"),
+            (NoTcp::Unreachable, "problem  tcp      there is no way to the upstream from this network\n"),
+        ] {
+            let told = told(&Observed { tcp: Some(Err(failed)), ..seen() });
+            assert!(told.starts_with("ok       dns      otk.example.ae is 2 addresses\n"), "{told}");
+            assert!(told.contains(wanted) && told.contains("do: open the firewall"), "{told}");
+        }
+    }
+
+    #[test]
+    fn certificates_that_end_soon_are_a_warning() {
+        let days = |days: i64| Some(Timestamp(now().0 + days * 86_400_000_000_000));
+        for (left, verdict) in [(13, "warning"), (14, "ok")] {
+            let session = Session { version: "1.3", not_after: days(left) };
+            let told = told(&Observed { tls: Some(Ok(session)), ..seen() });
+            assert!(told.contains(&format!("{verdict:<9}tls      TLS 1.3, the chain is trusted until")), "{told}");
+        }
+        let mut ours = seen();
+        for (left, wanted) in [(0, Some("problem  client")), (13, Some("warning  client")), (14, None)] {
+            ours.asked.client_not_after = days(left);
+            let told = told(&ours);
+            assert_eq!(wanted.is_some(), told.contains("client"), "{told}");
+            assert!(wanted.is_none_or(|wanted| told.contains(wanted)), "{told}");
+        }
     }
 }

@@ -5,7 +5,6 @@
 //!
 //! Never: judges, prints, tries again.
 
-use std::error::Error as _;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -17,21 +16,21 @@ use http::uri::Scheme;
 use http::{Request, Uri, Version};
 use http_body_util::Full;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rustls::pki_types::ServerName;
-use rustls::{CertificateError, ClientConfig, ProtocolVersion};
+use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
 
-use super::seen::{Answer, Asked, Connected, Dns, NoAnswer, NoBody, NoTcp, NoTls, Observed, Session, Tunnel};
+use super::seen::{Answer, Asked, Connected, Dns, NoAnswer, NoBody, NoTcp, NoTls, Observed, Tunnel};
 use crate::app::Unfit;
 use crate::app::settings::Prepared;
-use crate::certificate::{JourneyToken, Timestamp};
+use crate::certificate::{JourneyToken, Said, Timestamp};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::{pem, upstream};
+use tls::ClientCertificate;
+
+mod tls;
 
 /// Asks the upstream for this journey, or for one that nobody has.
 pub async fn observe(config: &Config, journey: Option<JourneyToken>, clock: &Clock) -> Result<Observed, Unfit> {
@@ -59,16 +58,21 @@ pub async fn observe(config: &Config, journey: Option<JourneyToken>, clock: &Clo
         max_exposure: config.cache.max_exposure,
     };
     let request = request(&way.base_url, &token, prepared.api_key)?;
-    let mut seen = Observed { asked, dns: Dns::Late, tcp: None, tunnel: None, tls: None, http: None };
-    let mut steps = Steps { seen: &mut seen, deadline: Instant::now() + way.connect_timeout, banned: &banned, clock };
+    let mut seen =
+        Observed { asked, dns: Dns::Late, tcp: None, tunnel: None, tls: None, wants_client: false, http: None };
+    let began = Instant::now();
+    let (connected_by, answered_by) = (began + way.connect_timeout, began + way.request_timeout);
+    let mut steps = Steps { seen: &mut seen, connected_by, answered_by, banned: &banned, clock };
     steps.go(&way, prepared.upstream_tls, request).await;
     Ok(seen)
 }
 
 struct Steps<'a> {
     seen: &'a mut Observed,
-    /// As for the gateway: one bound for name, TCP, proxy and TLS together.
-    deadline: Instant,
+    /// As for the gateway: one bound for name, TCP, proxy and TLS together ...
+    connected_by: Instant,
+    /// ... and one for the whole.
+    answered_by: Instant,
     /// What may be in no text that is kept for printing.
     banned: &'a [String],
     clock: &'a Clock,
@@ -79,12 +83,12 @@ impl Steps<'_> {
     async fn go(&mut self, way: &upstream::Settings, tls: Option<Arc<ClientConfig>>, request: Request<Full<Bytes>>) {
         let target = (host(&way.base_url).to_owned(), port(&way.base_url));
         let first = self.seen.asked.proxy.clone().unwrap_or_else(|| target.clone());
-        let (dns, addresses) = resolve(&first.0, first.1, self.deadline).await;
+        let (dns, addresses) = resolve(&first.0, first.1, self.connected_by).await;
         self.seen.dns = dns;
         if addresses.is_empty() {
             return;
         }
-        let mut tcp = match connect(&addresses, self.deadline).await {
+        let mut tcp = match connect(&addresses, self.connected_by).await {
             Ok((tcp, connected)) => {
                 self.seen.tcp = Some(Ok(connected));
                 tcp
@@ -96,18 +100,23 @@ impl Steps<'_> {
         };
         if self.seen.asked.proxy.is_some() {
             let authority = format!("{}:{}", way.base_url.host().unwrap_or_default(), target.1);
-            let answer = timeout_at(self.deadline, tunnel(&mut tcp, &authority)).await.unwrap_or(Tunnel::Late);
+            let answer = timeout_at(self.connected_by, tunnel(&mut tcp, &authority)).await.unwrap_or(Tunnel::Late);
             self.seen.tunnel = Some(answer);
             if answer != Tunnel::Open {
                 return;
             }
         }
-        let Some(tls) = tls else {
+        let Some(settings) = tls else {
             return self.exchange(tcp, false, way, request).await;
         };
-        match timeout_at(self.deadline, handshake(tcp, tls, target.0)).await.unwrap_or(Err(NoTls::Late)) {
+        let mut settings = ClientConfig::clone(&settings);
+        let certificate = ClientCertificate::of(&mut settings);
+        let met =
+            timeout_at(self.connected_by, tls::handshake(tcp, settings, target.0)).await.unwrap_or(Err(NoTls::Late));
+        self.seen.wants_client = certificate.is_wanted();
+        match met {
             Ok(stream) => {
-                self.seen.tls = Some(Ok(session(&stream)));
+                self.seen.tls = Some(Ok(tls::session(&stream)));
                 let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 self.exchange(stream, is_h2, way, request).await;
             }
@@ -123,9 +132,8 @@ impl Steps<'_> {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let deadline = Instant::now() + way.request_timeout;
         let sent = self.clock.now();
-        let response = match timeout_at(deadline, send(stream, is_h2, request)).await {
+        let response = match timeout_at(self.answered_by, send(stream, is_h2, request)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => {
                 self.seen.http = Some(Err(no_answer(&error)));
@@ -139,8 +147,8 @@ impl Steps<'_> {
         let received = self.clock.now();
         let is_well_framed = upstream::is_well_framed(&response);
         let (head, body) = response.into_parts();
-        let body = match timeout_at(deadline, upstream::collect(body, way.max_response)).await {
-            Ok(Ok(body)) => Ok(body),
+        let body = match timeout_at(self.answered_by, upstream::collect(body, way.max_response)).await {
+            Ok(Ok(body)) => Ok(Said(body)),
             Ok(Err(upstream::Error::TooLarge)) => Err(NoBody::TooLarge),
             Ok(Err(upstream::Error::Malformed)) => Err(NoBody::Malformed),
             Ok(Err(_)) => Err(NoBody::Closed),
@@ -168,7 +176,8 @@ impl Steps<'_> {
         let name = name.to_ascii_lowercase();
         let is_label = |label: &str| {
             let is_name = label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') || label == "*";
-            is_name && (1..=24).contains(&label.len())
+            let is_no_number = label.bytes().filter(u8::is_ascii_digit).count() <= 4;
+            is_name && is_no_number && (1..=24).contains(&label.len())
         };
         let is_host = name.len() <= 80 && name.split('.').all(is_label);
         let is_clean = self.banned.iter().all(|banned| !name.contains(banned.as_str()));
@@ -257,46 +266,6 @@ async fn tunnel(tcp: &mut TcpStream, authority: &str) -> Tunnel {
     }
 }
 
-async fn handshake(tcp: TcpStream, tls: Arc<ClientConfig>, host: String) -> Result<TlsStream<TcpStream>, NoTls> {
-    let name = ServerName::try_from(host).map_err(|_| NoTls::WrongName(Vec::new()))?;
-    TlsConnector::from(tls).connect(name, tcp).await.map_err(|error| match tls_error(&error) {
-        Some(error) => no_tls(error),
-        None => NoTls::Closed,
-    })
-}
-
-fn no_tls(error: &rustls::Error) -> NoTls {
-    let time = |at: &rustls::pki_types::UnixTime| Some(Timestamp::from_nanos(i128::from(at.as_secs()) * NANOS));
-    match error {
-        rustls::Error::InvalidCertificate(wrong) => match wrong {
-            CertificateError::UnknownIssuer => NoTls::Untrusted,
-            CertificateError::NotValidForNameContext { presented, .. } => {
-                let bare = |name: &String| name.trim_start_matches("DnsName(\"").trim_end_matches("\")").to_owned();
-                NoTls::WrongName(presented.iter().map(bare).collect())
-            }
-            CertificateError::NotValidForName => NoTls::WrongName(Vec::new()),
-            CertificateError::ExpiredContext { not_after, .. } => NoTls::Expired(time(not_after)),
-            CertificateError::Expired => NoTls::Expired(None),
-            CertificateError::NotValidYetContext { not_before, .. } => NoTls::NotYetValid(time(not_before)),
-            CertificateError::NotValidYet => NoTls::NotYetValid(None),
-            _ => NoTls::BadCertificate,
-        },
-        rustls::Error::InvalidMessage(_) => NoTls::NotTls,
-        rustls::Error::PeerIncompatible(_) => NoTls::NothingInCommon,
-        rustls::Error::AlertReceived(alert) => NoTls::Alert(*alert),
-        _ => NoTls::Closed,
-    }
-}
-
-fn session(stream: &TlsStream<TcpStream>) -> Session {
-    let session = stream.get_ref().1;
-    let chain = session.peer_certificates().unwrap_or_default();
-    Session {
-        version: if session.protocol_version() == Some(ProtocolVersion::TLSv1_2) { "1.2" } else { "1.3" },
-        not_after: chain.iter().filter_map(pem::end).min(),
-    }
-}
-
 async fn send<S>(
     stream: S,
     is_h2: bool,
@@ -314,31 +283,20 @@ where
     let (mut sender, connection) = hyper::client::conn::http1::Builder::new().max_headers(128).handshake(io).await?;
     tokio::spawn(connection);
     // The pool would do this; a connection alone sends what it is given.
-    let authority = request.uri().authority().map_or(String::new(), |authority| authority.as_str().to_owned());
-    let path = request.uri().path().parse().expect("it was part of an address");
-    *request.uri_mut() = path;
-    let authority = HeaderValue::from_str(&authority).expect("a host and a port are visible ASCII");
-    request.headers_mut().insert(header::HOST, authority);
+    let uri = std::mem::take(request.uri_mut());
+    let name = uri.host().unwrap_or_default();
+    let name = if port(&uri) == usual_port(&uri) { name.to_owned() } else { format!("{name}:{}", port(&uri)) };
+    let name = HeaderValue::from_str(&name).expect("a host and a port are visible ASCII");
+    request.headers_mut().insert(header::HOST, name);
+    *request.uri_mut() = uri.into_parts().path_and_query.map(Uri::from).unwrap_or_default();
     sender.send_request(request).await
 }
 
 fn no_answer(error: &hyper::Error) -> NoAnswer {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let io = cause.downcast_ref::<io::Error>();
-        if let Some(rustls::Error::AlertReceived(alert)) = io.and_then(tls_error) {
-            return NoAnswer::Alert(*alert);
-        }
-        source = cause.source();
-    }
-    match upstream::classify_hyper(error) {
+    match upstream::classify_head(error) {
         upstream::Error::Malformed => NoAnswer::Malformed,
         _ => NoAnswer::Closed,
     }
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -356,9 +314,12 @@ fn host(url: &Uri) -> &str {
 }
 
 fn port(url: &Uri) -> u16 {
-    url.port_u16().unwrap_or(if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 })
+    url.port_u16().unwrap_or(usual_port(url))
 }
 
-const NANOS: i128 = 1_000_000_000;
+fn usual_port(url: &Uri) -> u16 {
+    if url.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 }
+}
+
 /// As much as the pool's connector reads.
 const MAX_PROXY_HEAD: usize = 8192;

@@ -1,14 +1,13 @@
 //! What was met on the way to the upstream, as far as the way went.
 //!
-//! No secret is in here but the body of the answer, which only `judge` reads and nobody prints.
+//! No secret is in here but the body of the answer, which only `judge` reads and whose `Debug` shows its length.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rustls::AlertDescription;
 
-use crate::certificate::Timestamp;
+use crate::certificate::{Said, Timestamp};
 use crate::signature::Keys;
 
 /// Everything that the judgement rests on.
@@ -24,6 +23,8 @@ pub struct Observed {
     pub tunnel: Option<Tunnel>,
     /// The session, for https.
     pub tls: Option<Result<Session, NoTls>>,
+    /// In the handshake it asked for a client certificate.
+    pub wants_client: bool,
     /// The one answer.
     pub http: Option<Result<Answer, NoAnswer>>,
 }
@@ -118,7 +119,7 @@ pub enum Tunnel {
 pub struct Session {
     /// 1.2 or 1.3.
     pub version: &'static str,
-    /// When the first certificate of the chain that ends does.
+    /// When the upstream's own certificate ends. It ends before those above it, unless they were long replaced.
     pub not_after: Option<Timestamp>,
 }
 
@@ -171,7 +172,7 @@ pub struct Answer {
     /// Framed and encoded as the gateway accepts it.
     pub is_well_framed: bool,
     /// All of the body, or why not.
-    pub body: Result<Bytes, NoBody>,
+    pub body: Result<Said, NoBody>,
 }
 
 /// Why there is no answer.
@@ -179,12 +180,10 @@ pub struct Answer {
 pub enum NoAnswer {
     /// None in time.
     Late,
-    /// The connection ended first.
+    /// The connection ended first; in TLS 1.3 a client certificate is refused only now.
     Closed,
     /// What came was no HTTP.
     Malformed,
-    /// TLS ended it, and said why: in TLS 1.3 a client certificate is refused only now.
-    Alert(AlertDescription),
 }
 
 /// Why the body is not whole.

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::support::Files;
 use crate::support::authority::{self, API_KEY, NOON, answer, sign};
 
 pub fn binary() -> Command {
@@ -21,21 +22,8 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-struct Files(tempfile::TempDir);
-
-impl Files {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, content).expect("written");
-        path
-    }
-}
-
-fn minimal(files: &Files, upstream: &str, more: &str) -> PathBuf {
+/// The shortest configuration that there is, with the API key in a file.
+pub fn minimal(files: &Files, upstream: &str, more: &str) -> PathBuf {
     let key = files.write("key", &format!("  {API_KEY}\n"));
     let public = authority::public_key();
     let content = format!(

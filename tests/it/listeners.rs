@@ -1,82 +1,34 @@
 //! Where clients connect, and how they prove who they are: Unix sockets, TLS, client certificates, tokens.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
+use rustls::pki_types::ServerName;
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::support::certificates::{Authority, Pair, certificate, private_key, roots};
 use crate::support::*;
 
-/// An authority of certificates, and what it gives out.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let pem = params.self_signed(&key).expect("signed").pem();
-        Self { pem, issuer: Issuer::new(params, key) }
-    }
-
-    /// Chain and key of a certificate for this name.
-    fn issue(&self, name: &str) -> (String, String) {
-        let mut params = CertificateParams::new([name.to_owned()]).expect("a name");
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        let key = KeyPair::generate().expect("a key");
-        (params.signed_by(&key, &self.issuer).expect("signed").pem(), key.serialize_pem())
-    }
-}
-
-struct Folder(tempfile::TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
-    }
-
-    fn write(&self, name: &str, content: &str) -> PathBuf {
-        let path = self.0.path().join(name);
-        std::fs::write(&path, content).expect("written");
-        path
-    }
-
-    /// The lines of configuration for TLS with this certificate.
-    fn tls(&self, (chain, key): &(String, String)) -> String {
-        let (chain, key) = (self.write("tls.crt", chain), self.write("tls.key", key));
-        format!("listen.tls_cert_file = \"{}\"\nlisten.tls_key_file = \"{}\"\n", chain.display(), key.display())
-    }
+/// The lines of configuration for TLS with this certificate.
+fn tls(files: &Files, (chain, key): &Pair) -> String {
+    let (chain, key) = (files.write("tls.crt", chain), files.write("tls.key", key));
+    format!("listen.tls_cert_file = \"{}\"\nlisten.tls_key_file = \"{}\"\n", chain.display(), key.display())
 }
 
 /// One GET over TLS; the status and the version that was agreed on, or nothing where there was no session.
-async fn get(
-    gateway: &Gateway,
-    trusted: &str,
-    own: Option<&(String, String)>,
-    alpn: &[&[u8]],
-) -> Option<(u16, Version)> {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).expect("PEM")).expect("an authority");
+async fn get(gateway: &Gateway, trusted: &str, own: Option<&Pair>, alpn: &[&[u8]]) -> Option<(u16, Version)> {
     let builder = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("versions")
-        .with_root_certificates(roots);
+        .with_root_certificates(roots(trusted));
     let mut config = match own {
         None => builder.with_no_client_auth(),
         Some((chain, key)) => {
-            let chain = vec![CertificateDer::from_pem_slice(chain.as_bytes()).expect("PEM")];
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("PEM");
-            builder.with_client_auth_cert(chain, key).expect("a pair")
+            builder.with_client_auth_cert(vec![certificate(chain)], private_key(key)).expect("a pair")
         }
     };
     config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
@@ -103,10 +55,10 @@ async fn get(
 
 #[tokio::test]
 async fn tls_speaks_both_versions_of_http_by_agreement() {
-    let (clock, folder, authority) = (clock(), Folder::new(), Authority::new());
+    let (clock, files, authority) = (clock(), Files::new(), Authority::new());
     let upstream = play(&clock).await;
-    let tls = folder.tls(&authority.issue("localhost"));
-    let gateway = gateway_at(&upstream.url, &upstream.key(), &tls, clock).await;
+    let more = tls(&files, &authority.issue("localhost"));
+    let gateway = gateway_at(&upstream.url, &upstream.key(), &more, clock).await;
     assert_eq!(get(&gateway, &authority.pem, None, &[b"h2", b"http/1.1"]).await, Some((200, Version::HTTP_2)));
     assert_eq!(get(&gateway, &authority.pem, None, &[b"http/1.1"]).await, Some((200, Version::HTTP_11)));
     assert_eq!(get(&gateway, &authority.pem, None, &[]).await, Some((200, Version::HTTP_11)));
@@ -119,11 +71,11 @@ async fn tls_speaks_both_versions_of_http_by_agreement() {
 
 #[tokio::test]
 async fn with_an_authority_of_clients_nobody_else_gets_past_the_handshake() {
-    let (clock, folder, clients) = (clock(), Folder::new(), Authority::new());
+    let (clock, files, clients) = (clock(), Files::new(), Authority::new());
     let upstream = play(&clock).await;
     let server = Authority::new();
-    let ca = folder.write("clients.crt", &clients.pem);
-    let more = format!("{}listen.client_ca_file = \"{}\"", folder.tls(&server.issue("localhost")), ca.display());
+    let ca = files.write("clients.crt", &clients.pem);
+    let more = format!("{}listen.client_ca_file = \"{}\"", tls(&files, &server.issue("localhost")), ca.display());
     let gateway = gateway_at(&upstream.url, &upstream.key(), &more, clock).await;
     let (known, stranger) = (clients.issue("app"), Authority::new().issue("app"));
     assert_eq!(get(&gateway, &server.pem, Some(&known), &[b"h2"]).await, Some((200, Version::HTTP_2)));
@@ -137,27 +89,27 @@ async fn with_an_authority_of_clients_nobody_else_gets_past_the_handshake() {
 
 #[tokio::test]
 async fn a_new_certificate_is_shown_to_new_connections() {
-    let (clock, folder) = (clock(), Folder::new());
+    let (clock, files) = (clock(), Files::new());
     let (before, after) = (Authority::new(), Authority::new());
     let upstream = play(&clock).await;
-    let more = folder.tls(&before.issue("localhost"));
+    let more = tls(&files, &before.issue("localhost"));
     let gateway = gateway_at(&upstream.url, &upstream.key(), &more, clock).await;
     assert!(get(&gateway, &before.pem, None, &[]).await.is_some());
     let (chain, key) = after.issue("localhost");
-    folder.write("tls.crt", &chain); // the key does not fit yet, so nothing changes
+    files.write("tls.crt", &chain); // the key does not fit yet, so nothing changes
     let line = "otk_gateway_secret_usable{secret=\"listen_tls\"}";
     eventually("a pair that does not fit", async || gateway.metric(line).await == 0.0).await;
     assert!(get(&gateway, &before.pem, None, &[]).await.is_some());
-    folder.write("tls.key", &key);
+    files.write("tls.key", &key);
     eventually("the new certificate", async || get(&gateway, &after.pem, None, &[]).await.is_some()).await;
     assert_eq!(gateway.metric(line).await, 1.0);
 }
 
 #[tokio::test]
 async fn a_unix_socket_serves_and_needs_no_allowed_host_of_its_own() {
-    let (clock, folder) = (clock(), Folder::new());
+    let (clock, files) = (clock(), Files::new());
     let upstream = play(&clock).await;
-    let socket = folder.0.path().join("gateway.sock");
+    let socket = files.path("gateway.sock");
     let config = configuration(&upstream.url, &upstream.key(), "");
     let config = config.replacen("127.0.0.1:0", &format!("unix:{}", socket.display()), 1);
     let running = started(&config);
@@ -172,9 +124,9 @@ async fn a_unix_socket_serves_and_needs_no_allowed_host_of_its_own() {
 
 #[tokio::test]
 async fn a_client_token_is_asked_of_every_request() {
-    let (clock, folder) = (clock(), Folder::new());
+    let (clock, files) = (clock(), Files::new());
     let upstream = play(&clock).await;
-    let token = folder.write("token", "client-token-1\n");
+    let token = files.write("token", "client-token-1\n");
     let more = format!("listen.client_token_file = \"{}\"", token.display());
     let gateway = gateway_at(&upstream.url, &upstream.key(), &more, clock).await;
     for headers in

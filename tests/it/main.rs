@@ -11,6 +11,7 @@ mod bad_clients;
 mod bad_upstreams;
 mod coalescing;
 mod commands;
+mod doctor;
 mod listeners;
 mod operations;
 mod outages;

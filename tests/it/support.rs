@@ -1,6 +1,7 @@
 //! What the tests start, and how they ask.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,6 +20,26 @@ use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
 pub mod authority;
+pub mod certificates;
+
+/// A directory of the test's own.
+pub struct Files(tempfile::TempDir);
+
+impl Files {
+    pub fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("written");
+        path
+    }
+}
 
 /// A gateway that serves until it is dropped.
 pub struct Gateway {

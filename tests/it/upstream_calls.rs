@@ -211,94 +211,17 @@ async fn a_new_journey_finds_no_room_while_all_marks_are_young() {
 
 mod tls {
     use super::*;
-    use std::sync::Arc;
 
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    use rustls::pki_types::pem::PemObject;
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-    use tokio_rustls::TlsAcceptor;
-
-    struct Authority {
-        ca: String,
-        server: (String, String),
-        client: (String, String),
-    }
-
-    fn authority_of_certificates() -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("a CA");
-        let leaf = |name: &str| {
-            let key = KeyPair::generate().expect("a key");
-            let certificate = CertificateParams::new(vec![name.to_owned()])
-                .expect("a name")
-                .signed_by(&key, &issuer)
-                .expect("signed");
-            (certificate.pem(), key.serialize_pem())
-        };
-        Authority { ca: issuer.pem(), server: leaf("localhost"), client: leaf("client") }
-    }
-
-    /// An upstream behind TLS that wants a client certificate; says over which protocol it was asked.
-    async fn serve(
-        authority: &Authority,
-        alpn: &'static [u8],
-    ) -> (u16, tokio::sync::mpsc::UnboundedReceiver<&'static str>) {
-        let certificate = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("PEM");
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(certificate(&authority.ca)).expect("a root");
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-            .build()
-            .expect("a verifier");
-        let mut config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(
-                vec![certificate(&authority.server.0)],
-                PrivateKeyDer::from_pem_slice(authority.server.1.as_bytes()).expect("PEM"),
-            )
-            .expect("a server certificate");
-        config.alpn_protocols = vec![alpn.to_vec()];
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = listener.local_addr().expect("bound").port();
-        let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(stream) = acceptor.accept(stream).await else { continue };
-                let asked = asked.clone();
-                let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
-                    let _ = asked.send(if request.version() == http::Version::HTTP_2 { "h2" } else { "http/1.1" });
-                    async {
-                        Ok::<_, std::convert::Infallible>(http::Response::new(http_body_util::Full::new(
-                            bytes::Bytes::from(genuine()),
-                        )))
-                    }
-                });
-                let builder = hyper_util::server::conn::auto::Builder::new(hyper_util::rt::TokioExecutor::new());
-                tokio::spawn(async move {
-                    drop(builder.serve_connection(hyper_util::rt::TokioIo::new(stream), service).await)
-                });
-            }
-        });
-        (port, asks)
-    }
+    use crate::support::certificates::{Authority, acceptor};
 
     #[tokio::test]
     async fn a_private_authority_and_a_client_certificate_over_both_protocols() {
-        let certificates = authority_of_certificates();
-        let files = tempfile::tempdir().expect("a directory");
-        let file = |name: &str, text: &str| {
-            let path = files.path().join(name);
-            std::fs::write(&path, text).expect("written");
-            path.display().to_string()
-        };
-        let (ca, cert, key) =
-            (file("ca", &certificates.ca), file("cert", &certificates.client.0), file("key", &certificates.client.1));
+        let (issuer, files) = (Authority::new(), Files::new());
+        let (server, client) = (issuer.issue("localhost"), issuer.issue("client"));
+        let file = |name: &str, text: &str| files.write(name, text).display().to_string();
+        let (ca, cert, key) = (file("ca", &issuer.pem), file("cert", &client.0), file("key", &client.1));
         for alpn in ["h2", "http/1.1"] {
-            let (port, mut asks) = serve(&certificates, alpn.as_bytes()).await;
+            let (port, mut asks) = authority::secure(acceptor(&server, Some(&issuer), &[alpn]), 200, genuine()).await;
             let url = format!("https://localhost:{port}");
             let more = format!(
                 "upstream.ca_file = \"{ca}\"\nupstream.client_cert_file = \"{cert}\"\nupstream.client_key_file = \"{key}\""
@@ -309,6 +232,8 @@ mod tls {
             let stranger = gateway(&url, &authority::public_key(), "").await;
             assert_eq!(stranger.get(&image_path(1)).await.code(), "UPSTREAM-UNREACHABLE");
             assert!(stranger.metric("otk_gateway_upstream_requests_total{outcome=\"tls\"}").await >= 1.0);
+            let nobody = gateway(&url, &authority::public_key(), &format!("upstream.ca_file = \"{ca}\"")).await;
+            assert_eq!(nobody.get(&image_path(1)).await.code(), "UPSTREAM-UNREACHABLE", "{alpn}");
         }
     }
 }

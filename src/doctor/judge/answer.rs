@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::seconds;
-use crate::certificate::{Status, Timestamp};
+use crate::certificate::{Said, Status, Timestamp};
+use crate::config::units::show_duration;
 use crate::doctor::Finding;
 use crate::doctor::seen::{Answer, Asked, NoBody};
 use crate::envelope::Document;
@@ -18,21 +19,15 @@ pub fn judge(asked: &Asked, answer: &Answer, local: Option<IpAddr>, now: Timesta
     if !answer.is_well_framed {
         findings.push(Finding::problem(
             "http",
-            "it is framed or encoded in a way that the gateway refuses (two lengths, or compressed though nobody asked)",
+            "the gateway refuses how it is framed or encoded (two lengths, or compressed though nobody asked)",
             ["ask for what changes answers on the way to be taken out: a compressing proxy, usually".into()],
         ));
     }
     findings.extend(clock(asked, answer));
     findings.extend(cache(asked, answer));
-    let body = match &answer.body {
-        Ok(body) => body,
-        Err(failed) => {
-            findings.push(no_body(asked, *failed));
-            &Bytes::new()
-        }
-    };
-    findings.extend(status(asked, answer, Kind::of(body), local));
-    if asked.is_given && answer.body.is_ok() && (200..300).contains(&answer.status) {
+    findings.extend(answer.body.as_ref().err().map(|failed| no_body(asked, *failed)));
+    findings.extend(status(asked, answer, Kind::of(answer), local));
+    if let (Ok(Said(body)), 200..300, true) = (&answer.body, answer.status, asked.is_given) {
         journey(asked, answer, body, now, findings);
     }
 }
@@ -75,7 +70,7 @@ fn no_body(asked: &Asked, failed: NoBody) -> Finding {
         NoBody::Closed => "the body breaks off".to_owned(),
         NoBody::Malformed => "the body's framing breaks HTTP".to_owned(),
         NoBody::Late => {
-            format!("the body did not end within {} s (upstream.request_timeout)", asked.request_timeout.as_secs_f64())
+            format!("the body did not end within {} (upstream.request_timeout)", show_duration(asked.request_timeout))
         }
     };
     let remedy = match failed {
@@ -87,7 +82,9 @@ fn no_body(asked: &Asked, failed: NoBody) -> Finding {
 
 // === clocks and caches ===
 
-/// `Date` has whole seconds and was written some time during the call: only what lies outside that span is a difference.
+/// `Date` has whole seconds and was written some time during the call: only what lies outside that span is a difference. How
+/// far clocks may be apart is `signature.clock_skew`, in both directions: an upstream that is behind wears `signature.max_age`
+/// out before its answers arrive.
 fn clock(asked: &Asked, answer: &Answer) -> Option<Finding> {
     let Some(date) = answer.date else {
         return Some(Finding::note("clock", "the upstream sends no Date, so clocks cannot be compared", []));
@@ -105,8 +102,8 @@ fn clock(asked: &Asked, answer: &Answer) -> Option<Finding> {
     let text = format!("the upstream's clock is {} {direction} ours", seconds(apart));
     let remedy = ["check that this machine's clock is kept by NTP; if it is, tell the upstream".into()];
     Some(if apart > asked.clock_skew {
-        let limit = asked.clock_skew.as_secs();
-        Finding::problem("clock", format!("{text}, more than signature.clock_skew ({limit} s)"), remedy)
+        let limit = show_duration(asked.clock_skew);
+        Finding::problem("clock", format!("{text}, more than signature.clock_skew ({limit})"), remedy)
     } else {
         Finding::warning("clock", text, remedy)
     })
@@ -123,8 +120,8 @@ fn cache(asked: &Asked, answer: &Answer) -> Option<Finding> {
     Some(match age {
         Duration::ZERO => Finding::warning("cache", "a cache is on the way (Age: 0)", remedy),
         _ if age >= asked.max_exposure => {
-            let limit = asked.max_exposure.as_secs();
-            Finding::problem("cache", format!("{text}; cache.max_exposure is {limit} s"), remedy)
+            let limit = show_duration(asked.max_exposure);
+            Finding::problem("cache", format!("{text}; cache.max_exposure is {limit}"), remedy)
         }
         _ => Finding::warning("cache", text, remedy),
     })
@@ -139,6 +136,7 @@ enum Kind {
     Page,
     Nothing,
     Other,
+    Unread,
 }
 
 fn status(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) -> Vec<Finding> {
@@ -148,12 +146,12 @@ fn status(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) -> 
         asked.key_source
     );
     match answer.status {
-        200..300 if asked.is_given => vec![accepted()],
-        200..300 => vec![Finding::problem(
+        200..300 if !asked.is_given => vec![Finding::problem(
             "key",
             format!("{} for a journey that nobody has: what answers is not the authority", answer.status),
             ["check upstream.base_url; a portal or a test stub may stand in its place".into()],
         )],
+        200..300 if kind == Kind::Json => vec![accepted()],
         401 => vec![Finding::problem("key", "the upstream rejects the API key (401)", [by_key])],
         403 => vec![forbidden(asked, answer, kind, local)],
         404 if kind == Kind::Json && asked.is_given => vec![
@@ -165,34 +163,34 @@ fn status(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) -> 
             ),
         ],
         404 if kind == Kind::Json => vec![accepted()],
-        404 => vec![
-            accepted(),
-            Finding::warning(
-                "http",
-                format!("the 404 {}, so it may not be the service that says it", kind.words()),
-                ["check the path in upstream.base_url: /otk-service/... is appended to it".into()],
-            ),
-        ],
         429 => {
             let wait = answer.retry_after.map_or(String::new(), |time| format!("; it asks to wait {}", seconds(time)));
+            let rate = asked.requests_per_second;
             vec![Finding::problem(
                 "rate",
                 format!("the upstream's rate limit is used up (429){wait}"),
                 [
-                    format!(
-                        "set upstream.requests_per_second (now {}) to the upstream's limit divided by the number of gateways that share the key",
-                        asked.requests_per_second
-                    ),
+                    format!("lower upstream.requests_per_second ({rate}): all gateways with this key share one limit"),
                     "find out what else calls with this key, or from this address".into(),
                 ],
             )]
         }
-        400..500 => vec![Finding::warning(
+        400..500 if kind == Kind::Json => vec![Finding::warning(
             "key",
-            format!("whether it is accepted cannot be told from a {}, which {}", answer.status, kind.words()),
+            format!("whether it is accepted cannot be told from a {}", answer.status),
             ["check upstream.base_url, and what stands between here and the service".into()],
         )],
-        _ => Vec::new(), // 3xx and 5xx were told, and say nothing about the key
+        400..500 if kind != Kind::Unread => vec![Finding::problem(
+            "http",
+            format!(
+                "the {} {}, so it is hardly the service that says it: UPSTREAM-MALFORMED",
+                answer.status,
+                kind.words()
+            ),
+            ["check the path in upstream.base_url, to which /otk-service/... is appended".into()],
+        )],
+        // Told already, and nothing about the key: 3xx, 5xx, a body that is not whole. A 2xx that is no JSON comes in `journey`.
+        _ => Vec::new(),
     }
 }
 
@@ -210,7 +208,7 @@ fn forbidden(asked: &Asked, answer: &Answer, kind: Kind, local: Option<IpAddr>) 
     );
     match kind {
         Kind::Json => {
-            let code = answer.body.as_ref().ok().and_then(|body| error_code(body));
+            let code = answer.body.as_ref().ok().and_then(|Said(body)| error_code(body));
             let code = code.map_or(String::new(), |code| format!(", code {code}"));
             let text = format!(
                 "403 with JSON{code}: the service itself refuses; a quota or a right is likelier than the address"
@@ -260,7 +258,10 @@ fn journey(asked: &Asked, answer: &Answer, body: &Bytes, now: Timestamp, finding
     let place = asked.keys.ids().position(|id| id == authentic.key()).unwrap_or_default() + 1;
     findings.push(Finding::ok("signed", format!("valid, under key {} ({place} of {count})", authentic.key())));
     findings.push(time(asked, answer, &authentic));
-    findings.push(said(answer, &authentic, now));
+    // Without a signed time the content is refused for that alone, which was told.
+    if let Some(signed) = authentic.claims().signed {
+        findings.push(said(answer, &authentic, now.max(signed)));
+    }
 }
 
 fn unsigned(forged: Forged) -> Finding {
@@ -295,30 +296,30 @@ fn time(asked: &Asked, answer: &Answer, authentic: &Authentic) -> Finding {
     };
     let (age, ahead) = (answer.received.since(signed), signed.since(answer.received));
     if age > asked.max_age {
-        let (age, limit) = (seconds(age), asked.max_age.as_secs());
+        let (age, limit) = (seconds(age), show_duration(asked.max_age));
         return Finding::problem(
             "time",
-            format!("signed {age} before it arrived, more than signature.max_age ({limit} s): a replay"),
+            format!("signed {age} before it arrived, more than signature.max_age ({limit}): a replay"),
             ["see \"clock\" above; if the clocks agree, look for a cache on the way".into()],
         );
     }
     if ahead > asked.clock_skew {
-        let (ahead, limit) = (seconds(ahead), asked.clock_skew.as_secs());
+        let (ahead, limit) = (seconds(ahead), show_duration(asked.clock_skew));
         return Finding::problem(
             "time",
-            format!("signed {ahead} in our future, more than signature.clock_skew ({limit} s)"),
+            format!("signed {ahead} in our future, more than signature.clock_skew ({limit})"),
             ["check that this machine's clock is kept by NTP; if it is, tell the upstream".into()],
         );
     }
     let distance = if ahead.is_zero() {
-        format!("{} before it arrived, signature.max_age is {} s", seconds(age), asked.max_age.as_secs())
+        format!("{} before it arrived, signature.max_age is {}", seconds(age), show_duration(asked.max_age))
     } else {
-        format!("{} in our future, signature.clock_skew is {} s", seconds(ahead), asked.clock_skew.as_secs())
+        format!("{} in our future, signature.clock_skew is {}", seconds(ahead), show_duration(asked.clock_skew))
     };
     Finding::ok("time", format!("signed {distance}"))
 }
 
-/// What the gateway would make of its content.
+/// What the gateway would make of its content. As rule 5 has it, `now` is the later of our clock and the signed time.
 fn said(answer: &Answer, authentic: &Authentic, now: Timestamp) -> Finding {
     if answer.status != 200 {
         let text = format!("a certificate with {} instead of 200: UPSTREAM-MALFORMED", answer.status);
@@ -353,7 +354,8 @@ fn said(answer: &Answer, authentic: &Authentic, now: Timestamp) -> Finding {
 // === impl Kind ===
 
 impl Kind {
-    fn of(body: &[u8]) -> Self {
+    fn of(answer: &Answer) -> Self {
+        let Ok(Said(body)) = &answer.body else { return Self::Unread };
         let body = body.trim_ascii();
         match body.first() {
             None => Self::Nothing,
@@ -369,6 +371,7 @@ impl Kind {
             Self::Page => "comes with an HTML page",
             Self::Nothing => "comes without a body",
             Self::Other => "comes with neither JSON nor HTML",
+            Self::Unread => "breaks off",
         }
     }
 }

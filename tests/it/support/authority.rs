@@ -1,11 +1,19 @@
 //! Signed answers for upstreams that a test scripts by itself.
 
 use base64::prelude::{BASE64_STANDARD, Engine};
+use bytes::Bytes;
+use http::{Request, Response, Version};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use otk_gateway::certificate::Timestamp;
 use secp256k1::{Message, PublicKey, Secp256k1, SecretKey};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio_rustls::TlsAcceptor;
 
 pub const API_KEY: &str = "key-that-must-not-leak-4711";
 pub const JPEG: &[u8] = &[0xff, 0xd8, 0xff, 0xe0, 0, 16, b'J', b'F', b'I', b'F', 0, 1, 2, 3, 4, 5, 6, 7];
@@ -74,7 +82,33 @@ pub async fn raw(answer: impl Into<Vec<u8>>) -> String {
 
 /// The bytes of a whole answer.
 pub fn http(status: u16, body: &str) -> String {
-    format!("HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len())
+    http_with(status, "content-type: application/json\r\n", body)
+}
+
+/// The same with these lines in its head.
+pub fn http_with(status: u16, head: &str, body: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\n{head}content-length: {}\r\n\r\n{body}", body.len())
+}
+
+/// An upstream behind TLS that gives everybody this answer; says over which protocol it was asked.
+pub async fn secure(tls: TlsAcceptor, status: u16, body: String) -> (u16, UnboundedReceiver<&'static str>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = listener.local_addr().expect("bound").port();
+    let (asked, asks) = unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = tls.accept(stream).await else { continue };
+            let (asked, body) = (asked.clone(), Bytes::from(body.clone()));
+            let service = service_fn(move |request: Request<Incoming>| {
+                let _ = asked.send(if request.version() == Version::HTTP_2 { "h2" } else { "http/1.1" });
+                let answer = Response::builder().status(status).body(Full::new(body.clone()));
+                async { answer }
+            });
+            let builder = hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());
+            tokio::spawn(async move { drop(builder.serve_connection(TokioIo::new(stream), service).await) });
+        }
+    });
+    (port, asks)
 }
 
 /// An upstream that gives these bytes to its first request, those to the second, and the last ones ever after.
