@@ -57,7 +57,8 @@ def http1():
     yield f"HEAD {one}/image HTTP/1.1\r\n{base}if-none-match: W/\"x\", \"etag-of-1\"\r\n\r\n"
     yield get(one, "if-none-match: *\r\ncache-control: no-cache\r\nx-request-id: a.b-c\r\n")
     yield get(one) + get(one + "/image") + get("/")
-    yield get(one, "origin: https://app.example\r\n") + get(one, "sec-fetch-site: cross-site\r\n")
+    yield get(one, "origin: https://app.example\r\n")
+    yield get(one + "/image", "sec-fetch-site: cross-site\r\n") + get(one, "sec-fetch-site: cross-site\r\n")
     yield get(one, "content-length: 5\r\n") + "hello" + get(one)
     yield get(one, "transfer-encoding: chunked\r\n") + "5\r\nhello\r\n0\r\n\r\n" + get(one)
     yield get(one, "transfer-encoding: chunked\r\ncontent-length: 5\r\n") + "0\r\n\r\n" + get(one)
@@ -146,5 +147,8 @@ write("config", [minimal, gateway, minimal + rest, upstream, "passthrough = []\n
                  "OTK_GATEWAY__CACHE__MAX_EXPOSURE=10s\nOTK_GATEWAY__LISTEN__ALLOWED_HOSTS=[\"a.example\"]\nOTK_GATEWAY__LOG__LEVEL=warn,otk_gateway::upstream=debug\n\0" + minimal,
                  "OTK_GATEWAY__UPSTREAM__API_KEY=@@\nHTTPS_PROXY=@@\nTOKIO_WORKER_THREADS=2\n\0" + minimal + '[cache]\nmax_exposure = "@@"\n',
                  minimal + '[log]\nlevel = "trace"\nformat = "json"\n[runtime]\nworker_threads = 2\n[listen]\naddress = "unix:/run/x.sock"\n',
+                 minimal + '[cache]\n"@@" = 1\n["@@"]\n["a.@@"]\n[[passthrough]]\n"@@" = "@@"\n', minimal.replace("public_keys = [", 'public_keys = ["@@", '),
+                 "OTK_GATEWAY__@@=1\nOTK_GATEWAY__CACHE__@@=@@\nOTK_GATEWAY__SIGNATURE__PUBLIC_KEYS=@@\n\0" + minimal,
+                 minimal + '[listen]\naddress = "unix:@@"\nallowed_hosts = ["@@"]\nallowed_origins = ["http://@@"]\n[log]\nlevel = "@@"\nformat = "@@"\n',
                  minimal + '[audit]\nfile = "@@\n"@@" = 1\n[@@]\n', minimal + '[admin]\naddress = "localhost:8080"\ntoken_file = "/bad"\n'])
 write("request", requests())

@@ -1,4 +1,5 @@
-//! Any text as a configuration: no word about it repeats a secret, and what is accepted prints to what loads to the same.
+//! Any text as a configuration: no word about it repeats a secret; what is accepted is of use to the rooms, and prints to what
+//! loads to the same.
 //!
 //! What stands before a NUL are environment variables, a line each. `@@` anywhere stands for a secret in the wrong place.
 
@@ -8,8 +9,12 @@ use std::io;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use http::HeaderValue;
 use libfuzzer_sys::fuzz_target;
-use otk_gateway::config::{self, Surroundings};
+use otk_gateway::config::{self, Config, Surroundings};
+use otk_gateway::proxy::gate::{Host, Origin};
+use otk_gateway::proxy::pattern::Pattern;
+use otk_gateway::signature::Keys;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
@@ -30,11 +35,26 @@ fuzz_target!(|bytes: &[u8]| {
     is_silent(&format!("{:?}", loaded.warnings), &[PLANTED, "canary", "Pq8/"]);
     is_silent(&loaded.effective, &[IN_VARIABLE, IN_FILE]);
     is_silent(&format!("{:?}", loaded.config), &[IN_VARIABLE, IN_FILE]);
+    is_of_use(&loaded.config);
     let rest = variables.filter(|(name, _)| !name.starts_with("OTK_GATEWAY__"));
     let again = config::parse(&loaded.effective, &around(rest)).unwrap_or_else(|refused| panic!("{refused}"));
     assert_eq!(again.config, loaded.config);
     assert_eq!(again.effective, loaded.effective);
 });
+
+/// What was accepted here, the rooms accept.
+fn is_of_use(config: &Config) {
+    let Config { listen, upstream, signature, passthrough, .. } = config;
+    assert!(listen.hosts().iter().all(|host| Host::parse(host).is_some()), "{:?}", listen.hosts());
+    assert!(
+        listen.allowed_origins.iter().all(|origin| Origin::parse(origin).is_some()),
+        "{:?}",
+        listen.allowed_origins
+    );
+    assert!(passthrough.iter().all(|call| Pattern::parse(&call.path).is_ok()), "{passthrough:?}");
+    assert!(Keys::parse(signature.keys()).is_ok(), "{signature:?}");
+    assert!(HeaderValue::from_str(upstream.api_key.secret.expose()).is_ok());
+}
 
 fn is_silent(said: &str, secrets: &[&str]) {
     for secret in secrets {

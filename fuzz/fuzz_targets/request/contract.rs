@@ -9,17 +9,20 @@ use otk_gateway_fuzz::http1::{self, Answer};
 use regex::Regex;
 
 use crate::Seen;
-use crate::authority::{API_KEY, HIDDEN, SHOWN};
+use crate::authority::{API_KEY, HIDDEN, JOURNEYS, SHOWN};
 
 /// Panics where these bytes, the requests read from them and what was said in return do not fit together.
 pub fn hold(bytes: &[u8], seen: &[Seen], said: &[u8]) {
-    for request in seen {
-        assert_ne!(request.status, 500, "INTERNAL");
-        assert!(request.status != 304 || may_see(&request.parts), "a 304 is a release");
+    for Seen { parts, status } in seen {
+        assert_ne!(*status, 500, "INTERNAL");
+        let is_let_in = is_for_us(parts) && !is_foreign_page(&parts.headers);
+        assert!(is_let_in || matches!(status, 400 | 403 | 421), "{status} to somebody who may not ask: {parts:?}");
+        let is_release = *status == 304
+            || (*status == 200 && parts.uri.path().contains(JOURNEYS) && parts.uri.path().ends_with("/image"));
+        assert!(!is_release || may_see(parts), "a release to somebody who may not see it: {parts:?}");
     }
     assert!(!holds(said, HIDDEN), "an image without a permit");
-    let may_hold_image = |request: &Seen| request.status == 200 && may_see(&request.parts);
-    assert!(!holds(said, SHOWN) || seen.iter().any(may_hold_image), "an image for somebody who may not see it");
+    assert!(!holds(said, SHOWN) || seen.iter().any(is_shown), "an image that nobody asked for");
     assert!(!contains(said, API_KEY.as_bytes()), "the API key");
     if bytes.starts_with(PREFACE) {
         frames(said);
@@ -27,6 +30,10 @@ pub fn hold(bytes: &[u8], seen: &[Seen], said: &[u8]) {
         in_order(bytes, seen);
         answers(seen, said);
     }
+}
+
+fn is_shown(request: &Seen) -> bool {
+    request.status == 200 && may_see(&request.parts)
 }
 
 /// A naive reading of the contract: GET or HEAD, journey 01, our host, no foreign page. Lenient where leniency is harmless,
@@ -84,6 +91,7 @@ fn answers(seen: &[Seen], said: &[u8]) {
     assert!(seen.len() <= answers.len() && answers.len() <= seen.len() + 1, "{} for {}", answers.len(), seen.len());
     for (request, answer) in seen.iter().zip(&answers) {
         assert_eq!(request.status, answer.status);
+        assert!(!holds(&answer.body, SHOWN) || is_shown(request), "an image for somebody who may not see it");
         dressed(answer);
     }
     for bare in answers.iter().skip(seen.len()) {
