@@ -104,6 +104,11 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// All of it; an object.
+    pub fn root(&self) -> &Node<'a> {
+        &self.root
+    }
+
     /// The root member `signature`, if there is one.
     pub fn signature(&self) -> Option<&Node<'a>> {
         self.root.member("signature")

@@ -704,7 +704,7 @@ impl http_body::Body for Body {
         if self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|error| match classify_hyper(&error) {
+        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|error| match classify_body(&error) {
             Error::Malformed => BodyError::Malformed,
             _ => BodyError::Closed,
         })
@@ -756,17 +756,3 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/",
 
 /// After a 429 that names no time, and where the time cannot be read. Source: the contract, "The release rules".
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// An upstream that wanted a client certificate was said to have sent a malformed answer.
-    #[test]
-    fn an_alert_after_the_handshake_is_about_tls() {
-        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
-        assert_eq!(classify_io(&io::Error::new(io::ErrorKind::InvalidData, alert)), Error::Tls);
-        assert_eq!(classify_io(&io::ErrorKind::InvalidData.into()), Error::Malformed);
-        assert_eq!(classify_io(&io::ErrorKind::ConnectionReset.into()), Error::Closed);
-    }
-}
