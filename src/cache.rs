@@ -157,8 +157,10 @@ impl Cache {
                 self.answers.insert(*token, answer.clone());
                 self.hold_image(certificate, image);
             }
-            Ok(Content::Withdrawn { .. }) => self.answers.insert(*token, answer.clone()),
-            Ok(Content::Certificate(_) | Content::Declined(_)) | Err(_) => {}
+            Ok(Content::Withdrawn { .. }) if marks.is_after_resets(token, answer.call.sent.order(), Some(answer)) => {
+                self.answers.insert(*token, answer.clone());
+            }
+            Ok(Content::Certificate(_) | Content::Withdrawn { .. } | Content::Declined(_)) | Err(_) => {}
         }
         Ok(())
     }
@@ -184,9 +186,12 @@ impl Cache {
         (absence.call.is_after(ask) || is_fresh).then_some(absence)
     }
 
-    /// Remembers a "not found", apart from everything else.
+    /// Remembers a "not found", apart from everything else; but not one that was asked for before a purge.
     pub fn learn_absence(&self, token: &JourneyToken, absence: Arc<Absence>) {
-        self.absences.insert(*token, absence);
+        let marks = self.marks();
+        if marks.is_after_resets(token, absence.call.sent.order(), None) {
+            self.absences.insert(*token, absence);
+        }
     }
 
     /// Drops answers and images; returns how many answers that were held.

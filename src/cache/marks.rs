@@ -25,6 +25,8 @@ pub struct Marks {
     etags: LinkedHashMap<Digest, EtagMark>,
     receipts: LinkedHashMap<Digest, Receipt>,
     floors: Floors,
+    /// The floors of purges and of keys taken out alone: those hold for withdrawals and 404s too.
+    resets: Floors,
     expiries: Expiries,
     capacity: usize,
 }
@@ -107,6 +109,7 @@ impl Marks {
             etags: LinkedHashMap::new(),
             receipts: LinkedHashMap::new(),
             floors: Floors::new(capacity.max(MIN_FLOORS)),
+            resets: Floors::new(capacity.max(MIN_FLOORS)),
             expiries: Expiries::default(),
             capacity,
         }
@@ -179,14 +182,20 @@ impl Marks {
 
     /// From now on only new calls confirm anything about whom this concerns; with `forget`, they start from nothing.
     pub fn purge(&mut self, what: &Purge, forget: bool, now: &Moment) {
+        let order = now.order();
         match what {
-            Purge::Journey(token) => self.raise_relatives(token, now.order()),
-            Purge::Person(person) => self.floors.raise(Scope::Person(*person), now.order()),
-            Purge::Etag(etag) => self.floors.raise(Scope::Etag(etag.digest()), now.order()),
-            Purge::All => self.floors.raise_all(now.order()),
+            Purge::Journey(token) => {
+                self.raise_relatives(token, order);
+                self.resets.raise(Scope::Journey(*token), order);
+            }
+            Purge::Person(person) => self.raise_both(Scope::Person(*person), order),
+            Purge::Etag(etag) => self.raise_both(Scope::Etag(etag.digest()), order),
+            Purge::All => self.raise_all(order),
         }
-        let concerned = self.concerned(what);
-        concerned.iter().for_each(|(token, _)| self.raise_relatives(token, now.order()));
+        for (token, _) in self.concerned(what) {
+            self.raise_relatives(&token, order);
+            self.resets.raise(Scope::Journey(token), order);
+        }
         if forget {
             self.forget(what);
         }
@@ -194,7 +203,7 @@ impl Marks {
 
     /// Drops what was learned under keys that are no longer in force; signed times stay.
     pub fn keep_keys(&mut self, keys: &Keys, now: &Moment) {
-        self.floors.raise_all(now.order());
+        self.raise_all(now.order());
         self.etags.retain(|_, etag| etag.keep_keys(keys));
         for (_, mark) in self.journeys.iter_mut() {
             mark.person = mark.person.filter(|_| keys.contains(mark.person_by));
@@ -244,6 +253,17 @@ impl Marks {
         ])
     }
 
+    /// The call was sent after every purge of this journey, and since the last key was taken out: what it brought, whatever
+    /// it is, may be told again. The answer, if there is one, may name a person or an ETag that was purged.
+    pub fn is_after_resets(&self, token: &JourneyToken, sent: Order, answer: Option<&Answer>) -> bool {
+        let mark = self.journeys.get(token);
+        let claims = answer.map(|answer| answer.authentic.claims());
+        let person = mark.and_then(|mark| mark.person).or(claims.and_then(|claims| claims.person));
+        let etag = claims.and_then(|claims| claims.etag.as_ref()).map(Etag::digest);
+        let scopes = [Some(Scope::Journey(*token)), person.map(Scope::Person), etag.map(Scope::Etag)];
+        sent > self.resets.highest(scopes)
+    }
+
     /// A signed answer that is not ACTIVE: nothing asked for before it arrived confirms anything of its relatives.
     pub fn withdraw(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) {
         let claims = answer.authentic.claims();
@@ -271,6 +291,16 @@ impl Marks {
         if let Some(shown) = mark.shown() {
             self.floors.raise(Scope::Etag(shown.etag), order);
         }
+    }
+
+    fn raise_both(&mut self, scope: Scope, order: Order) {
+        self.floors.raise(scope, order);
+        self.resets.raise(scope, order);
+    }
+
+    fn raise_all(&mut self, order: Order) {
+        self.floors.raise_all(order);
+        self.resets.raise_all(order);
     }
 
     fn remember(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) {
@@ -339,7 +369,8 @@ impl Marks {
 
     fn forget(&mut self, what: &Purge) {
         if *what == Purge::All {
-            *self = Self { floors: std::mem::take(&mut self.floors), ..Self::new(self.capacity) };
+            let (floors, resets) = (std::mem::take(&mut self.floors), std::mem::take(&mut self.resets));
+            *self = Self { floors, resets, ..Self::new(self.capacity) };
             return;
         }
         if let Purge::Etag(etag) = what {

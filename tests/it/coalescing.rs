@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::authority::{self, NOON, answer, http, sign};
 use crate::support::*;
 
 #[tokio::test]
@@ -87,4 +88,24 @@ async fn the_images_held_stay_within_image_capacity() {
         gateway.pass(Duration::from_secs(1));
     }
     assert_eq!(gateway.metric("otk_gateway_cache_journeys").await, 3.0, "marks outlive images");
+}
+
+/// What was on its way when the operator purged was told again from memory afterwards: REVOKED for five minutes.
+#[tokio::test]
+async fn neither_a_revoked_nor_a_404_that_was_under_way_at_a_purge_is_told_again() {
+    let revoked = http(200, &sign(answer("REVOKED", NOON)));
+    for before in [revoked, http(404, "{}")] {
+        let answers = vec![before, http(200, &sign(answer("ACTIVE", &authority::noon_plus(1))))];
+        let url = authority::in_turn_after(Duration::from_millis(500), answers).await;
+        let gateway = gateway(&url, &authority::public_key(), "").await;
+        let address = gateway.data;
+        let first = tokio::spawn(async move { ask(address, "GET", &image_path(1), &[], "").await });
+        eventually("it has its turn", async || gateway.metric("otk_gateway_rate_wait_seconds_count").await == 1.0)
+            .await;
+        tokio::time::sleep(Duration::from_millis(50)).await; // from there it is a few microseconds until it is out
+        let purge = format!("{{\"journey\":\"{}\"}}", token(1));
+        assert_eq!(gateway.admin("POST", "/purge", &purge).await.status, 200);
+        assert!((404..=410).contains(&first.await.expect("answered").status));
+        assert_eq!(gateway.get(&image_path(1)).await.status, 200, "the next request starts a call of its own");
+    }
 }

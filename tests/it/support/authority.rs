@@ -79,6 +79,11 @@ pub fn http(status: u16, body: &str) -> String {
 
 /// An upstream that gives these bytes to its first request, those to the second, and the last ones ever after.
 pub async fn in_turn(answers: Vec<String>) -> String {
+    in_turn_after(std::time::Duration::ZERO, answers).await
+}
+
+/// The same, each a while after it was asked for.
+pub async fn in_turn_after(wait: std::time::Duration, answers: Vec<String>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let url = format!("http://{}", listener.local_addr().expect("bound"));
     tokio::spawn(async move {
@@ -86,9 +91,12 @@ pub async fn in_turn(answers: Vec<String>) -> String {
         while let Ok((mut stream, _)) = listener.accept().await {
             let answer = answers[asked.min(answers.len() - 1)].clone();
             asked += 1;
-            let mut request = [0; 4096];
-            let _ = stream.read(&mut request).await;
-            let _ = stream.write_all(answer.as_bytes()).await;
+            tokio::spawn(async move {
+                let mut request = [0; 4096];
+                let _ = stream.read(&mut request).await;
+                tokio::time::sleep(wait).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            });
         }
     });
     url
