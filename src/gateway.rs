@@ -268,7 +268,7 @@ impl Gateway {
         if let Some((answer, image)) = self.cache.held(token) {
             match self.judge(token, &answer, image.as_ref(), ask, &settings.rules) {
                 Verdict::Release(permit) => {
-                    let ttl = settings.rules.max_exposure.saturating_sub(permit.age());
+                    let ttl = settings.rules.max_exposure.saturating_sub(permit.exposure());
                     self.refresh_ahead(token, ask, &permit, &settings);
                     return Some((Outcome::Release(permit), ttl));
                 }
@@ -278,7 +278,7 @@ impl Gateway {
                     } else {
                         settings.rules.max_exposure
                     };
-                    let ttl = bound.saturating_sub(withheld.age);
+                    let ttl = bound.saturating_sub(withheld.age.saturating_add(answer.call.upstream_age));
                     return Some((Outcome::Withhold(withheld), ttl));
                 }
                 Verdict::Decline(_) | Verdict::Stale | Verdict::Refuse(_) => {}
@@ -332,7 +332,7 @@ impl Gateway {
 
     /// Renews in the background what three quarters of its time are gone of.
     fn refresh_ahead(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, permit: &Permit, settings: &Settings) {
-        let is_due = settings.refresh_ahead && permit.age() * 4 >= settings.rules.max_exposure * 3;
+        let is_due = settings.refresh_ahead && permit.exposure().saturating_mul(4) >= settings.rules.max_exposure * 3;
         if is_due && !self.flights.is_under_way(token) {
             drop(self.call(*token, ask, Errand { priority: Priority::Background, trace: None }));
         }

@@ -401,6 +401,11 @@ impl Permit {
         self.0.age
     }
 
+    /// For how long the image has been out of the upstream's hands: rule 6 counts the upstream's own `Age` too.
+    pub fn exposure(&self) -> Duration {
+        self.0.age.saturating_add(self.0.answer.call.upstream_age)
+    }
+
     /// When the upstream signed it.
     pub fn signed(&self) -> Option<Timestamp> {
         self.0.answer.authentic.claims().signed

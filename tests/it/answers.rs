@@ -5,6 +5,7 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 use sha2::{Digest, Sha256};
 
+use crate::support::authority::{self, NOON, answer, sign};
 use crate::support::*;
 
 #[tokio::test]
@@ -141,4 +142,19 @@ async fn http2_by_prior_knowledge_serves_the_same() {
     assert_eq!((response.status().as_u16(), response.headers()["via"].to_str().expect("text")), (200, "2 otk-gateway"));
     let body = http_body_util::BodyExt::collect(response.into_body()).await.expect("whole").to_bytes();
     assert!(body.starts_with(&[0xff, 0xd8, 0xff]));
+}
+
+/// The time to live was told as if the upstream's own cache had held nothing.
+#[tokio::test]
+async fn the_time_to_live_is_shorter_by_the_upstreams_age() {
+    for (code, ttl) in [("ACTIVE", 30 - 8), ("REVOKED", 300 - 8)] {
+        let body = sign(answer(code, NOON));
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nage: 8";
+        let url = authority::raw(format!("{head}\r\ncontent-length: {}\r\n\r\n{body}", body.len())).await;
+        let gateway = gateway(&url, &authority::public_key(), "cache.refresh_ahead = false").await;
+        gateway.get(&path(1)).await;
+        let again = gateway.get(&path(1)).await;
+        assert_eq!(again.header("cache-status"), format!("otk-gateway; hit; ttl={ttl}"));
+        assert_eq!(again.header("age"), "0", "seconds since our own call");
+    }
 }
