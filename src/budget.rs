@@ -157,13 +157,16 @@ impl Budget {
         Ok(Turn { waited: asked.elapsed(), probe, place: Some(place) })
     }
 
-    /// The upstream asked for a pause; none ends earlier because another call was told a shorter one.
-    pub fn pause(&self, wait: Duration, by_rate: bool) {
-        let until = Instant::now() + wait.min(MAX_PAUSE);
+    /// The upstream asked for a pause; none ends earlier because another call was told a shorter one. Returns how much of
+    /// it is believed.
+    pub fn pause(&self, wait: Duration, by_rate: bool) -> Duration {
+        let wait = wait.min(MAX_PAUSE);
+        let until = Instant::now() + wait;
         let mut state = self.state();
         if state.pause.is_none_or(|pause| pause.until < until) {
             state.pause = Some(Pause { until, by_rate });
         }
+        wait
     }
 
     /// A call ended; `turn` is its first one. An outage brought no answer, or a 5xx.

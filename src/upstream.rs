@@ -269,7 +269,7 @@ impl Upstream {
         loop {
             let response = match self.attempt_forward(forward, deadline).await {
                 Err(error) if error.is_passing() && retries_left > 0 => None,
-                Ok(response) if is_passing(&response) && retries_left > 0 => Some(response),
+                Ok(response) if is_passing(response.status(), response.headers()) && retries_left > 0 => Some(response),
                 ended => return ended,
             };
             drop(response);
@@ -373,9 +373,7 @@ impl Upstream {
             StatusCode::UNAUTHORIZED => Err(Error::RejectedKey),
             StatusCode::FORBIDDEN => Err(Error::Forbidden),
             StatusCode::TOO_MANY_REQUESTS => Err(Error::RateLimited { retry_after: pause.unwrap_or(DEFAULT_PAUSE) }),
-            _ if status.is_server_error() => {
-                Err(Error::ServerError { is_passing: is_passing_status(status) && pause.is_none() })
-            }
+            _ if status.is_server_error() => Err(Error::ServerError { is_passing: is_passing(status, headers) }),
             _ => Ok(()),
         }
     }
@@ -383,17 +381,15 @@ impl Upstream {
     /// A 429, or a 503 that says so, wants all of us to be quiet for a while.
     fn note_pause(&self, status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
         let by_rate = status == StatusCode::TOO_MANY_REQUESTS;
-        let asked = retry_after(headers, SystemTime::now());
-        let pause = match status {
-            StatusCode::TOO_MANY_REQUESTS => asked.unwrap_or(DEFAULT_PAUSE),
-            StatusCode::SERVICE_UNAVAILABLE => asked?,
-            _ => return None,
-        };
+        let is_asked = status == StatusCode::SERVICE_UNAVAILABLE && headers.contains_key(header::RETRY_AFTER);
+        if !by_rate && !is_asked {
+            return None;
+        }
+        let asked = retry_after(headers, SystemTime::now()).unwrap_or(DEFAULT_PAUSE);
         if by_rate {
             self.0.metrics.rate_limited(LimitedBy::Upstream);
         }
-        self.0.budget.pause(pause, by_rate);
-        Some(pause)
+        Some(self.0.budget.pause(asked, by_rate))
     }
 
     fn note_clock(&self, headers: &HeaderMap) {
@@ -511,13 +507,10 @@ pub(crate) fn is_well_framed(response: &Response<Incoming>) -> bool {
         && (response.version() != Version::HTTP_10 || !is_chunked)
 }
 
-fn is_passing(response: &Response<Incoming>) -> bool {
-    let wants_pause = response.headers().contains_key(header::RETRY_AFTER);
-    is_passing_status(response.status()) && !wants_pause
-}
-
-fn is_passing_status(status: StatusCode) -> bool {
+/// Worth another try at once; not where the upstream names another time.
+fn is_passing(status: StatusCode, headers: &HeaderMap) -> bool {
     matches!(status, StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT)
+        && !headers.contains_key(header::RETRY_AFTER)
 }
 
 fn outcome_of(status: StatusCode) -> Outcome {
@@ -539,11 +532,11 @@ pub(crate) fn age(headers: &HeaderMap) -> Duration {
     headers.get_all(header::AGE).iter().map(|value| seconds(value).unwrap_or(Duration::MAX)).max().unwrap_or_default()
 }
 
-/// `Retry-After` (RFC 9110, section 10.2.3): seconds, or a date.
+/// `Retry-After` (RFC 9110, section 10.2.3): seconds, of any length, or a date.
 pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
     let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(text).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
@@ -701,5 +694,5 @@ impl std::error::Error for BodyError {}
 const TRANSACTION_KEY: HeaderName = HeaderName::from_static("x-transaction-key");
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/", env!("CARGO_PKG_VERSION")));
 
-/// After a 429 that names no time. Source: the contract, "The release rules".
+/// After a 429 that names no time, and where the time cannot be read. Source: the contract, "The release rules".
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);

@@ -100,6 +100,31 @@ async fn a_429_silences_everybody_for_as_long_as_it_says() {
     assert_eq!(gateway.metric("otk_gateway_rate_limited_total{by=\"upstream\"}").await, 3.0);
 }
 
+/// The first 429 told its own caller to stay away for an hour, while the gateway itself believes a minute.
+#[tokio::test]
+async fn a_429_that_asks_for_too_much_silences_for_a_minute() {
+    for asked in ["3600", "99999999999999999999999"] {
+        let server = MockServer::start_async().await;
+        server.mock_async(|_, then| drop(then.status(429).header("retry-after", asked))).await;
+        let gateway = gateway(&server.base_url(), &authority::public_key(), "").await;
+        assert_eq!(gateway.get(&path(1)).await.header("retry-after"), "60", "{asked}");
+    }
+}
+
+/// Only a 503 was left alone when it named another time.
+#[tokio::test]
+async fn what_names_another_time_is_not_tried_again() {
+    for status in [502, 503, 504] {
+        for later in ["7", "soon"] {
+            let server = MockServer::start_async().await;
+            let mock = server.mock_async(|_, then| drop(then.status(status).header("retry-after", later))).await;
+            let gateway = gateway(&server.base_url(), &authority::public_key(), "").await;
+            assert_eq!(gateway.get(&path(1)).await.code(), "UPSTREAM-ERROR");
+            assert_eq!(mock.calls_async().await, 1, "{status} {later}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_503_that_asks_for_a_pause_is_not_tried_again_and_suspends() {
     let server = MockServer::start_async().await;
