@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use hashlink::LruCache;
 
 use crate::audit::{Audit, Entry, Event};
@@ -57,12 +58,16 @@ pub struct Settings {
 
 /// Whoever answers for certificates: `Upstream`, or a script in the tests of this room.
 pub trait Authority: Send + Sync {
-    /// Asks about one journey; `on_sent` is told the moment before each attempt goes out.
-    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering;
+    /// Asks about one journey; `witness` is told what happens meanwhile.
+    fn certificate(&self, token: JourneyToken, errand: Errand, witness: Witness) -> Answering;
 }
 
-/// Told when an attempt goes out.
-pub type OnSent = Box<dyn Fn(Moment) + Send + Sync>;
+/// Sees a call about one journey go out and be refused.
+pub struct Witness {
+    gateway: Arc<Gateway>,
+    token: JourneyToken,
+    progress: Arc<Progress>,
+}
 
 /// A call under way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>;
@@ -360,8 +365,8 @@ impl Gateway {
         if !self.cache.has_room(&token, &self.clock.now(), &self.settings.load().rules) {
             return Landed::Refused(Refusal { reason: Reason::Overloaded, retry_after: Some(BUSY) });
         }
-        let on_sent = Box::new(move |sent| progress.set(sent));
-        match self.authority.certificate(token, errand, on_sent).await {
+        let witness = Witness { gateway: self.clone(), token, progress };
+        match self.authority.certificate(token, errand, witness).await {
             Ok(fetched) => self.take_in(&token, fetched),
             Err(error) if error.is_not_now() => Landed::NotNow,
             Err(error) => Landed::Refused(Refusal { reason: error.reason(), retry_after: error.retry_after() }),
@@ -369,7 +374,7 @@ impl Gateway {
     }
 
     fn take_in(&self, token: &JourneyToken, fetched: Fetched) -> Landed {
-        let call = Call { sent: fetched.sent, received: fetched.received, upstream_age: fetched.age };
+        let call = call_of(&fetched);
         if fetched.status.is_client_error() {
             return self.take_in_client_error(token, fetched, call);
         }
@@ -398,11 +403,7 @@ impl Gateway {
     /// A 4xx passes if it is a small JSON object without anything like an image. It need not be signed, and a signed one that
     /// is not ACTIVE withdraws like any other.
     fn take_in_client_error(&self, token: &JourneyToken, fetched: Fetched, call: Call) -> Landed {
-        if let Ok((authentic, _)) = signature::verify(&fetched.body, &self.keys.load()) {
-            let answer = Answer { authentic, call };
-            self.cache.withdraw(token, &answer, &self.settings.load().rules);
-            self.note_revocation(token, &answer);
-        }
+        self.withdraw_if_signed(token, &fetched.body, call);
         let is_harmless = fetched.body.len() <= MAX_CLIENT_ERROR
             && Document::parse(&fetched.body).is_ok_and(|document| !document.holds_image());
         if !is_harmless {
@@ -414,6 +415,14 @@ impl Gateway {
         let absence = Arc::new(Absence { body: Said(fetched.body), call });
         self.cache.learn_absence(token, absence.clone());
         Landed::Absent(absence)
+    }
+
+    /// Of what came with any refusal this alone is believed: a signed answer that is not ACTIVE.
+    fn withdraw_if_signed(&self, token: &JourneyToken, body: &Bytes, call: Call) {
+        let Ok((authentic, _)) = signature::verify(body, &self.keys.load()) else { return };
+        let answer = Answer { authentic, call };
+        self.cache.withdraw(token, &answer, &self.settings.load().rules);
+        self.note_revocation(token, &answer);
     }
 
     /// For the record, and only after it is remembered: see `audit`.
@@ -626,10 +635,24 @@ impl From<Malformed> for Reason {
 }
 
 impl Authority for Upstream {
-    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering {
+    fn certificate(&self, token: JourneyToken, errand: Errand, witness: Witness) -> Answering {
         let upstream = self.clone();
-        Box::pin(async move { upstream.certificate(&token, errand, on_sent).await })
+        Box::pin(async move { upstream.certificate(&token, errand, &witness).await })
     }
+}
+
+impl upstream::Watch for Witness {
+    fn sent(&self, at: Moment) {
+        self.progress.set(at);
+    }
+
+    fn refused(&self, fetched: Fetched) {
+        self.gateway.withdraw_if_signed(&self.token, &fetched.body, call_of(&fetched));
+    }
+}
+
+fn call_of(fetched: &Fetched) -> Call {
+    Call { sent: fetched.sent, received: fetched.received, upstream_age: fetched.age }
 }
 
 /// A request whose answers keep being overtaken by revocations and purges is told to come back.

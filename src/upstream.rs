@@ -103,6 +103,22 @@ pub struct Errand {
     pub trace: Option<Context>,
 }
 
+/// Whoever wants to know how a call about a certificate goes on.
+pub trait Watch: Sync {
+    /// The next attempt goes out now.
+    fn sent(&self, at: Moment);
+    /// This came with a status that says something about us, not about the certificate.
+    fn refused(&self, fetched: Fetched);
+}
+
+/// One attempt of a call about a certificate.
+#[derive(Clone, Copy)]
+struct Attempt {
+    trace: Option<Context>,
+    sent: Moment,
+    deadline: Instant,
+}
+
 /// Another call, for the upstream to answer as it likes.
 pub struct Forward {
     /// Any.
@@ -200,15 +216,16 @@ impl Upstream {
         self.0.way.load().settings.max_response
     }
 
-    /// Get Certificate. `on_sent` is told the moment before each attempt goes out, so that no age counted from it is too short.
+    /// Get Certificate. `watch` is told the moment before each attempt goes out, so that no age counted from it is too short,
+    /// and what came with each refusal.
     pub async fn certificate(
         &self,
         token: &JourneyToken,
         errand: Errand,
-        on_sent: impl Fn(Moment),
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let mut turn = self.turn(Some(token), errand.priority).await?;
-        let ended = self.exchange(token, errand, &mut turn, on_sent).await;
+        let ended = self.exchange(token, errand, &mut turn, watch).await;
         let is_outage = ended.as_ref().is_err_and(Error::is_outage);
         self.0.budget.ended(&mut turn, Some(token), is_outage);
         ended
@@ -220,15 +237,16 @@ impl Upstream {
         token: &JourneyToken,
         errand: Errand,
         turn: &mut Turn,
-        on_sent: impl Fn(Moment),
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let settings = self.0.way.load().settings.clone();
         let deadline = Instant::now() + settings.request_timeout;
         let mut retries_left = if turn.is_probe() { 0 } else { settings.retries };
         loop {
             let sent = self.0.clock.now();
-            on_sent(sent);
-            let failed = match self.attempt_certificate(token, errand.trace, sent, deadline).await {
+            watch.sent(sent);
+            let attempt = Attempt { trace: errand.trace, sent, deadline };
+            let failed = match self.attempt_certificate(token, attempt, watch).await {
                 Err(error) if error.is_passing() && retries_left > 0 => error,
                 ended => return ended,
             };
@@ -294,14 +312,13 @@ impl Upstream {
     async fn attempt_certificate(
         &self,
         token: &JourneyToken,
-        trace: Option<Context>,
-        sent: Moment,
-        deadline: Instant,
+        attempt: Attempt,
+        watch: &impl Watch,
     ) -> Result<Fetched, Error> {
         let began = Instant::now();
         let path = certificate_path(token);
-        let ended =
-            tokio::time::timeout_at(deadline, self.fetch(&path, trace, sent)).await.unwrap_or(Err(Error::Timeout));
+        let fetching = self.fetch(&path, attempt, watch);
+        let ended = tokio::time::timeout_at(attempt.deadline, fetching).await.unwrap_or(Err(Error::Timeout));
         let outcome = match &ended {
             Ok(fetched) => outcome_of(fetched.status),
             Err(error) => error.outcome(),
@@ -310,18 +327,26 @@ impl Upstream {
         ended
     }
 
-    async fn fetch(&self, path: &str, trace: Option<Context>, sent: Moment) -> Result<Fetched, Error> {
+    async fn fetch(&self, path: &str, attempt: Attempt, watch: &impl Watch) -> Result<Fetched, Error> {
+        let Attempt { sent, deadline, .. } = attempt;
         let mut headers = certificate_headers();
-        if let Some(trace) = trace {
+        if let Some(trace) = attempt.trace {
             headers.insert(TRACEPARENT, trace.to_header());
         }
         let way = self.0.way.load_full(); // after `sent` was taken, see `replace_way`
         let response = self.send(&way, Method::GET, path, headers, Bytes::new()).await?;
-        self.refusal(response.status(), response.headers())?;
+        let refusal = self.refusal(response.status(), response.headers());
         let (head, body) = response.into_parts();
         let age = age(&head.headers);
-        let body = collect(body, way.settings.max_response).await?;
-        Ok(Fetched { status: head.status, body, sent, received: self.0.clock.now(), age })
+        let whole = |body| Fetched { status: head.status, body, sent, received: self.0.clock.now(), age };
+        let body = collect(body, way.settings.max_response);
+        let Err(refusal) = refusal else { return body.await.map(whole) };
+        // What the refusal is called does not wait for its body, nor depend on it.
+        let soon = deadline.min(Instant::now() + REFUSAL_BODY);
+        if let Ok(Ok(body)) = tokio::time::timeout_at(soon, body).await {
+            watch.refused(whole(body));
+        }
+        Err(refusal)
     }
 
     async fn attempt_forward(&self, forward: &Forward, deadline: Instant) -> Result<Response<Incoming>, Error> {
@@ -692,6 +717,9 @@ impl fmt::Display for BodyError {
 impl std::error::Error for BodyError {}
 
 const TRANSACTION_KEY: HeaderName = HeaderName::from_static("x-transaction-key");
+/// How long the body of a refusal is waited for.
+const REFUSAL_BODY: Duration = Duration::from_secs(1);
+
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/", env!("CARGO_PKG_VERSION")));
 
 /// After a 429 that names no time, and where the time cannot be read. Source: the contract, "The release rules".

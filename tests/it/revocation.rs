@@ -184,3 +184,23 @@ async fn an_active_answer_signed_together_with_one_of_an_unknown_code_does_not_c
     assert_eq!(gateway.get(&image_path(1)).await.code(), "RESPONSE-ROLLED-BACK");
     assert_eq!(gateway.get(&image_path(1)).await.status, 200, "signed later");
 }
+
+/// The body of a refusal was thrown away unread, and with it the news.
+#[tokio::test]
+async fn a_signed_revocation_is_obeyed_whatever_status_it_comes_with() {
+    for (status, code) in [
+        (500, "UPSTREAM-ERROR"),
+        (503, "UPSTREAM-ERROR"),
+        (401, "UPSTREAM-REJECTED-KEY"),
+        (403, "UPSTREAM-FORBIDDEN"),
+        (429, "RATE-LIMITED"),
+    ] {
+        let revoked = http(status, &sign(answer("REVOKED", NOON)));
+        let url = authority::in_turn(vec![http(200, &sign(answer("ACTIVE", NOON))), revoked]).await;
+        let gateway = gateway(&url, &authority::public_key(), "upstream.retries = 0").await;
+        assert_eq!(gateway.get(&image_path(1)).await.status, 200);
+        assert_eq!(gateway.get(&image_path(1)).await.status, 200, "from memory");
+        assert_eq!(gateway.ask("GET", &image_path(1), &[("cache-control", "no-cache")]).await.code(), code);
+        assert_ne!(gateway.get(&image_path(1)).await.status, 200, "{status}");
+    }
+}

@@ -10,12 +10,12 @@ use otk_gateway::budget::{Denied, Priority};
 use otk_gateway::cache::{self, Cache, Purge};
 use otk_gateway::certificate::{Etag, JourneyToken, PersonId, Timestamp};
 use otk_gateway::clock::{Clock, Moment};
-use otk_gateway::gateway::{Answering, Authority, Gateway, OnSent, Outcome, Settings, Told};
+use otk_gateway::gateway::{Answering, Authority, Gateway, Outcome, Settings, Told, Witness};
 use otk_gateway::metrics::Metrics;
 use otk_gateway::reason::Reason;
 use otk_gateway::release::Rules;
 use otk_gateway::signature::Keys;
-use otk_gateway::upstream::{Errand, Error, Fetched};
+use otk_gateway::upstream::{Errand, Error, Fetched, Watch as _};
 use secp256k1::{All, Message, PublicKey, Secp256k1, SecretKey};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -87,7 +87,7 @@ struct Truth {
 struct Call {
     journey: u8,
     is_background: bool,
-    on_sent: OnSent,
+    witness: Witness,
     reply: oneshot::Sender<Result<Fetched, Error>>,
     sent: Option<(Moment, At)>,
     composed: Option<Composed>,
@@ -103,14 +103,14 @@ struct Composed {
 struct Script(Mutex<Vec<Call>>);
 
 impl Authority for Script {
-    fn certificate(&self, token: JourneyToken, errand: Errand, on_sent: OnSent) -> Answering {
+    fn certificate(&self, token: JourneyToken, errand: Errand, witness: Witness) -> Answering {
         let (reply, replied) = oneshot::channel();
         let journey = token.as_bytes()[15];
         let is_background = errand.priority == Priority::Background;
         self.0.lock().expect("no panic").push(Call {
             journey,
             is_background,
-            on_sent,
+            witness,
             reply,
             sent: None,
             composed: None,
@@ -244,7 +244,7 @@ impl World {
         let Some(call) = nth(call, calls.len()).map(|at| &mut calls[at]) else { return };
         if call.sent.is_none() {
             let sent = self.clock.now();
-            (call.on_sent)(sent);
+            call.witness.sent(sent);
             call.sent = Some((sent, self.now));
         }
     }
