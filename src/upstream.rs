@@ -143,6 +143,8 @@ pub struct Body {
 pub enum BodyError {
     /// The connection ended first.
     Closed,
+    /// What came breaks HTTP.
+    Malformed,
     /// The time for the exchange did.
     Timeout,
 }
@@ -522,14 +524,17 @@ pub(crate) fn is_well_framed(response: &Response<Incoming>) -> bool {
         (Some(only), None) if only.as_bytes().eq_ignore_ascii_case(b"chunked") => true,
         _ => return false,
     };
-    let lengths = headers.get_all(header::CONTENT_LENGTH).iter().count();
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let is_length = match (lengths.next(), lengths.next()) {
+        (None, _) => true,
+        // Nothing but digits: the library reads a list of equal numbers as one, and so it would travel on.
+        (Some(only), None) => !is_chunked && !only.is_empty() && only.as_bytes().iter().all(u8::is_ascii_digit),
+        (Some(_), Some(_)) => false,
+    };
     let is_encoded = headers
         .get(header::CONTENT_ENCODING)
         .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-    !(is_chunked && lengths > 0)
-        && lengths <= 1
-        && !is_encoded
-        && (response.version() != Version::HTTP_10 || !is_chunked)
+    is_length && !is_encoded && (response.version() != Version::HTTP_10 || !is_chunked)
 }
 
 /// Worth another try at once; not where the upstream names another time.
@@ -677,7 +682,10 @@ impl http_body::Body for Body {
         if self.deadline.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|_| BodyError::Closed)
+        Pin::new(&mut self.incoming).poll_frame(cx).map_err(|error| match classify_hyper(&error) {
+            Error::Malformed => BodyError::Malformed,
+            _ => BodyError::Closed,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -700,6 +708,7 @@ impl BodyError {
     pub fn reason(self) -> Reason {
         match self {
             Self::Closed => Reason::UpstreamUnreachable,
+            Self::Malformed => Reason::UpstreamMalformed,
             Self::Timeout => Reason::UpstreamTimeout,
         }
     }
@@ -709,6 +718,7 @@ impl fmt::Display for BodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Closed => "the upstream's answer broke off",
+            Self::Malformed => "the upstream's answer breaks HTTP",
             Self::Timeout => "the upstream's answer took too long",
         })
     }

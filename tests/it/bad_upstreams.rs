@@ -171,6 +171,11 @@ async fn framing_and_size() {
             "UPSTREAM-MALFORMED",
         ),
         (
+            "a list of lengths",
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {0}, {0}\r\n\r\n{genuine}", genuine.len()),
+            "UPSTREAM-MALFORMED",
+        ),
+        (
             "length and chunks",
             format!(
                 "HTTP/1.1 200 OK\r\ncontent-length: {}\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",

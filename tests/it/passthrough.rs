@@ -150,3 +150,15 @@ async fn a_post_is_never_tried_again_and_an_early_end_is_seen() {
     let seen = raw(streamed.data, head.as_bytes()).await;
     assert!(seen.contains(" 200") && seen.ends_with("half"), "the head was out, so the stream is cut: {seen}");
 }
+
+/// Of the body of a listed call every error of the library's was an early end; and `3, 3` as a length travelled on.
+#[tokio::test]
+async fn what_breaks_http_is_malformed_and_does_not_travel_on() {
+    for broken in [
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        "HTTP/1.1 200 OK\r\ncontent-length: 3, 3\r\n\r\nabc",
+    ] {
+        let gateway = gateway(&authority::raw(broken).await, &authority::public_key(), "").await;
+        assert_eq!(gateway.send("POST", CREATE, &[], "").await.code(), "UPSTREAM-MALFORMED");
+    }
+}
