@@ -213,6 +213,28 @@ impl<'a> Document<'a> {
     }
 }
 
+/// A certificate may be in this answer, although it is none that `Document` reads: a member called `certificate_base64` is
+/// not null, or, in what is not JSON of one meaning, where somebody's lenient reader may still find one, the name stands there.
+pub fn may_carry_certificate(wire: &[u8]) -> bool {
+    match read::read(wire) {
+        Ok(root) => root.holds_certificate(),
+        Err(Malformed) => memchr::memmem::find(&without_escapes(wire), CERTIFICATE.as_bytes()).is_some(),
+    }
+}
+
+/// The text with `\uXXXX` taken for the ASCII character that it may be.
+fn without_escapes(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let digits = rest.strip_prefix(b"\\u").and_then(|escape| escape.get(..4));
+        let character = digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
+        plain.push(character.unwrap_or(*first));
+        rest = if character.is_some() { &rest[6..] } else { after };
+    }
+    plain
+}
+
 // === impl Node ===
 
 impl<'a> Node<'a> {
@@ -262,7 +284,7 @@ impl<'a> Node<'a> {
             Node::Array(items) => items.iter().any(Node::holds_certificate),
             Node::Object(members) => members
                 .iter()
-                .any(|(key, value)| (key == "certificate_base64" && *value != Node::Null) || value.holds_certificate()),
+                .any(|(key, value)| (key == CERTIFICATE && *value != Node::Null) || value.holds_certificate()),
             Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => false,
         }
     }
@@ -381,6 +403,9 @@ impl fmt::Debug for Frame {
         write!(f, "Frame({} bytes)", self.len())
     }
 }
+
+/// The member of `data` that holds the image.
+const CERTIFICATE: &str = "certificate_base64";
 
 const JPEG_URL: &str = "data:image/jpeg;base64,";
 

@@ -8,7 +8,7 @@ use http::header::HeaderValue;
 use http::{HeaderMap, HeaderName, Method, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 
-use crate::envelope::Document;
+use crate::envelope::{Document, may_carry_certificate};
 use crate::proxy::body::Body;
 use crate::proxy::error::Refusal;
 use crate::proxy::hygiene;
@@ -97,6 +97,7 @@ async fn inspect(body: upstream::Body, mode: Mode, max: usize, keys: &Keys) -> R
         Held::TooLong(..) => return Err(Refusal::of(Reason::UpstreamTooLarge)),
     };
     let finding = match Document::parse(&whole) {
+        Err(_) if may_carry_certificate(&whole) => return Err(Refusal::of(Reason::UpstreamMalformed)),
         Err(_) => Err(Forged::Missing),
         Ok(document) if document.holds_certificate() => return Err(Refusal::of(Reason::UpstreamMalformed)),
         Ok(document) => keys.check(&document),

@@ -162,3 +162,22 @@ async fn what_breaks_http_is_malformed_and_does_not_travel_on() {
         assert_eq!(gateway.send("POST", CREATE, &[], "").await.code(), "UPSTREAM-MALFORMED");
     }
 }
+
+/// Only a JSON object of one meaning was searched; a list, or what a lenient reader makes of a key twice, passed.
+#[tokio::test]
+async fn a_certificate_does_not_take_this_way_in_a_list_or_in_odd_json_either() {
+    for (body, status) in [
+        (r#"[{"certificate_base64":"x"}]"#, 502),
+        (r#"[{"certificate\u005fbase64":"x"}]"#, 502),
+        ("\u{feff}{\"certificate_base64\":\"x\"}", 502),
+        (r#"{"certificate_base64":"x","a":1,"a":2}"#, 502),
+        (r#"{"\u0063ertificate_base64":"x","a":1,"a":2}"#, 502),
+        (r#"[{"certificate_base64":null}]"#, 200),
+        (r#"["certificate_base64"]"#, 200),
+    ] {
+        let gateway = gateway(&authority::raw(http(200, body)).await, &authority::public_key(), "").await;
+        let reply = gateway.send("POST", CREATE, &[], "").await;
+        assert_eq!(reply.status, status, "{body}");
+        assert!(status == 200 || reply.code() == "UPSTREAM-MALFORMED");
+    }
+}
