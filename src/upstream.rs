@@ -270,7 +270,6 @@ impl Upstream {
         let ended = self.exchange_forward(&forward, deadline, settings.retries, &mut turn).await;
         match &ended {
             Ok(response) => self.0.budget.ended(&mut turn, None, response.status().is_server_error()),
-            Err(Error::Denied(_)) => {} // the retry; what went before it is no news
             Err(error) => self.0.budget.ended(&mut turn, None, error.is_outage()),
         }
         let deadline = Box::pin(tokio::time::sleep_until(deadline));
@@ -287,15 +286,18 @@ impl Upstream {
         let may_retry = forward.method == Method::GET && !turn.is_probe();
         let mut retries_left = if may_retry { retries } else { 0 };
         loop {
-            let response = match self.attempt_forward(forward, deadline).await {
-                Err(error) if error.is_passing() && retries_left > 0 => None,
-                Ok(response) if is_passing(response.status(), response.headers()) && retries_left > 0 => Some(response),
+            let failed = match self.attempt_forward(forward, deadline).await {
+                Err(error) if error.is_passing() && retries_left > 0 => Err(error),
+                Ok(response) if is_passing(response.status(), response.headers()) && retries_left > 0 => Ok(response),
                 ended => return ended,
             };
-            drop(response);
             retries_left -= 1;
             turn.leave_place();
-            *turn = self.turn(None, Priority::Foreground).await?;
+            let another = tokio::time::timeout_at(deadline, self.turn(None, Priority::Foreground)).await;
+            *turn = match another {
+                Ok(Ok(turn)) => turn,
+                Ok(Err(_)) | Err(_) => return failed, // as for certificates
+            };
         }
     }
 

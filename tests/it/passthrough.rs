@@ -181,3 +181,13 @@ async fn a_certificate_does_not_take_this_way_in_a_list_or_in_odd_json_either() 
         assert!(status == 200 || reply.code() == "UPSTREAM-MALFORMED");
     }
 }
+
+/// The caller was told of our own rate instead of what the upstream had said.
+#[tokio::test]
+async fn what_the_upstream_said_passes_when_there_is_no_turn_to_try_again() {
+    let url = authority::raw(http(502, "{\"own\":1}")).await;
+    let more = "upstream.requests_per_second = 0.02\nupstream.queue_timeout = \"100ms\"";
+    let gateway = gateway(&url, &authority::public_key(), more).await;
+    let passed = gateway.get("/otk-service/v1/residents/stale").await;
+    assert_eq!((passed.status, passed.text().as_str()), (502, "{\"own\":1}"));
+}
