@@ -372,12 +372,18 @@ fn read_purge(body: &[u8]) -> Option<(Purge, bool)> {
     }
     let what = match (name.as_str(), &value) {
         ("journey", Value::String(token)) => Purge::Journey(JourneyToken::parse(token)?),
-        ("uaekyc_id", Value::Number(id)) => Purge::Person(PersonId(id.as_i64()?)),
+        ("uaekyc_id", Value::Number(id)) => Purge::Person(PersonId(whole(id)?)),
         ("etag", Value::String(etag)) => Purge::Etag(Etag::parse(etag)?),
         ("all", Value::Bool(true)) => Purge::All,
         _ => return None,
     };
     Some((what, forget))
+}
+
+/// By value, as everywhere: 12345.0 is 12345.
+fn whole(number: &serde_json::Number) -> Option<i64> {
+    let is_whole = |double: &f64| double.fract() == 0.0 && double.abs() < 9e15; // beyond that doubles skip integers
+    number.as_i64().or_else(|| number.as_f64().filter(is_whole).map(|double| double as i64))
 }
 
 fn read_explain(body: &[u8]) -> Option<JourneyToken> {
@@ -480,6 +486,8 @@ mod tests {
         assert_eq!(read_purge(format!("{{\"journey\":\"{token}\"}}").as_bytes()), Some((journey, false)));
         assert_eq!(read_purge(br#"{"all":true,"forget":true}"#), Some((Purge::All, true)));
         assert_eq!(read_purge(br#"{"uaekyc_id":1}"#), Some((Purge::Person(PersonId(1)), false)));
+        assert_eq!(read_purge(br#"{"uaekyc_id":1.0}"#), Some((Purge::Person(PersonId(1)), false)));
+        assert_eq!(read_purge(br#"{"uaekyc_id":1.5}"#), None);
         for wrong in [
             "",
             "{}",
