@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -600,13 +601,22 @@ pub(crate) fn classify_hyper(error: &hyper::Error) -> Error {
     // Of a broken chunk the library says only "body"; its source tells a breach of HTTP from an early end.
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            let is_breach = matches!(io.kind(), std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidData);
-            return if is_breach { Error::Malformed } else { Error::Closed };
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return classify_io(io);
         }
         source = cause.source();
     }
     if error.is_parse() { Error::Malformed } else { Error::Closed }
+}
+
+/// TLS tells of an alert in the same way as HTTP of a broken chunk; with TLS 1.3 the upstream's "no" to our certificate comes
+/// after the handshake.
+fn classify_io(error: &io::Error) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
+        return Error::Tls;
+    }
+    let is_breach = matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
+    if is_breach { Error::Malformed } else { Error::Closed }
 }
 
 // === impl Error ===
@@ -736,3 +746,17 @@ const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("otk-gateway/",
 
 /// After a 429 that names no time, and where the time cannot be read. Source: the contract, "The release rules".
 const DEFAULT_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An upstream that wanted a client certificate was said to have sent a malformed answer.
+    #[test]
+    fn an_alert_after_the_handshake_is_about_tls() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        assert_eq!(classify_io(&io::Error::new(io::ErrorKind::InvalidData, alert)), Error::Tls);
+        assert_eq!(classify_io(&io::ErrorKind::InvalidData.into()), Error::Malformed);
+        assert_eq!(classify_io(&io::ErrorKind::ConnectionReset.into()), Error::Closed);
+    }
+}
