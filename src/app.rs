@@ -187,6 +187,7 @@ impl App {
         let Self { data, operators, proxy, admin, live, audit, traces, serve: settings, drain_delay } = self;
         let (stop_data, data_drain) = shutdown::drain();
         let (stop_operators, operators_drain) = shutdown::drain();
+        let telling = tell_in_time(proxy.clone(), data_drain.clone(), settings.clone());
         let answer = move |request: http::Request<Incoming>, peer: Peer| {
             let proxy = proxy.clone();
             async move { proxy.answer(request, peer).await }
@@ -216,6 +217,7 @@ impl App {
             ended = ended => ended,
             () = ending => Ended::Cut(0),
             () = watch(live) => Ended::Cut(0),
+            () = telling => Ended::Cut(0),
         };
         let _ = tokio::task::spawn_blocking(move || audit.close()).await;
         if let Some(traces) = traces {
@@ -223,6 +225,16 @@ impl App {
         }
         ended
     }
+}
+
+/// Tells those who still wait for the upstream when the drain's deadline is near, so that they get an answer and no cut
+/// connection. Does not return.
+async fn tell_in_time(proxy: Arc<Proxy>, mut drain: shutdown::Drain, settings: Arc<ArcSwap<serve::Settings>>) {
+    drain.begun().await;
+    let timeout = settings.load().drain_timeout;
+    tokio::time::sleep(timeout - (timeout / 4).min(TELL_BEFORE)).await;
+    proxy.close();
+    std::future::pending().await
 }
 
 /// The record, if one is kept.
@@ -289,5 +301,8 @@ impl std::error::Error for Unfit {}
 
 /// A change is seen at the second look after it, so within two of these.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Enough for an error to be written and taken.
+const TELL_BEFORE: Duration = Duration::from_millis(500);
 
 const RANDOM: &str = "the system's random numbers";

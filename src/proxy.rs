@@ -16,11 +16,12 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CONNECTION, CONTENT_LENGTH, Head
 use http::request::Parts;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt;
+use tokio::sync::watch;
 
 use crate::audit::{Audit, Entry, Event, Unrecorded};
 use crate::certificate::{JourneyToken, Timestamp};
 use crate::clock::Clock;
-use crate::gateway::{CacheUse, Evidence, Gateway};
+use crate::gateway::{CacheUse, Evidence, Forwarded, Gateway, Outcome, Told};
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
 use crate::serve::Peer;
@@ -53,6 +54,7 @@ pub struct Proxy {
     encodings: Encodings,
     rooms: Rooms,
     settings: ArcSwap<Settings>,
+    is_closing: watch::Sender<bool>,
 }
 
 /// The rooms that the HTTP face stands in front of.
@@ -108,12 +110,22 @@ struct Story {
 impl Proxy {
     /// A face for this hub.
     pub fn new(settings: Settings, rooms: Rooms) -> Self {
-        Self { encodings: Encodings::new(), rooms, settings: ArcSwap::from_pointee(settings) }
+        let (is_closing, _) = watch::channel(false);
+        Self { encodings: Encodings::new(), rooms, settings: ArcSwap::from_pointee(settings), is_closing }
     }
 
     /// Judges from now on by these.
     pub fn replace_settings(&self, settings: Settings) {
         self.settings.store(Arc::new(settings));
+    }
+
+    /// From now on nobody waits for the upstream any more: connections are about to be cut, and whoever waits is told so.
+    pub fn close(&self) {
+        self.is_closing.send_replace(true);
+    }
+
+    async fn closed(&self) {
+        let _ = self.is_closing.subscribe().wait_for(|is_closing| *is_closing).await; // the sender lives in here
     }
 
     /// Answers one request, whatever happens inside.
@@ -198,7 +210,11 @@ impl Proxy {
     ) -> Result<Response<Body>, Refusal> {
         for _ in 0..MAX_DECISIONS {
             let asked = Instant::now();
-            let told = self.rooms.gateway.certificate(token, anew, story.trace).await;
+            let told = tokio::select! {
+                biased;
+                told = self.rooms.gateway.certificate(token, anew, story.trace) => told,
+                () = self.closed() => Told { outcome: Outcome::Refuse(Reason::ShuttingDown.into()), cache: ASKED },
+            };
             story.cache = Some(told.cache);
             story.upstream = (!matches!(told.cache, CacheUse::Hit { .. })).then(|| asked.elapsed());
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
@@ -293,7 +309,12 @@ impl Proxy {
             trace: story.trace,
         };
         let asked = Instant::now();
-        let passed = passthrough::pass(call, mode, &self.rooms.upstream, &self.rooms.gateway.keys()).await;
+        let keys = self.rooms.gateway.keys();
+        let passed = tokio::select! {
+            biased;
+            passed = passthrough::pass(call, mode, &self.rooms.upstream, &keys) => passed,
+            () = self.closed() => Err(Refusal::of(Reason::ShuttingDown)),
+        };
         story.upstream = Some(asked.elapsed());
         let mut response = passed?;
         response.headers_mut().insert(respond::CACHE_STATUS, HeaderValue::from_static("otk-gateway; fwd=bypass"));
@@ -445,6 +466,9 @@ fn say_length(response: &mut Response<Body>) {
 }
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// How the cache takes part in an answer that was not waited for: whether an old one is held does not matter any more.
+const ASKED: CacheUse = CacheUse::Forwarded { why: Forwarded::Miss, collapsed: false };
 
 /// A GET's body means nothing; so much of it is read and dropped.
 const MAX_IDLE_BODY: usize = 64 * 1024;

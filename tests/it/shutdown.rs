@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::authority;
 use crate::support::*;
 
 #[tokio::test]
@@ -53,4 +54,22 @@ async fn the_deadline_wins() {
     eventually("under way", async || gateway.metric("otk_gateway_in_flight_requests").await == 1.0).await;
     gateway.stop();
     assert_eq!(gateway.ended().await, otk_gateway::serve::Ended::Cut(1));
+}
+
+/// SHUTTING-DOWN stood in the list of errors, and nobody ever got it: connections were cut without a word.
+#[tokio::test]
+async fn whoever_waits_for_the_upstream_when_the_deadline_is_near_is_told() {
+    let url = authority::in_turn_after(Duration::from_secs(60), vec![String::new()]).await;
+    let more = "listen.drain_timeout = \"2s\"\nupstream.request_timeout = \"60s\"";
+    let mut gateway = gateway(&url, &authority::public_key(), more).await;
+    let address = gateway.data;
+    let certificate = tokio::spawn(async move { ask(address, "GET", &image_path(1), &[], "").await });
+    let listed = tokio::spawn(async move { ask(address, "POST", "/otk-service/v2/create-journey", &[], "{}").await });
+    eventually("under way", async || gateway.metric("otk_gateway_in_flight_requests").await == 2.0).await;
+    gateway.stop();
+    for waiting in [certificate, listed] {
+        let told = waiting.await.expect("answered");
+        assert_eq!((told.status, told.code().as_str(), told.header("retry-after")), (503, "SHUTTING-DOWN", "1"));
+    }
+    gateway.ended().await;
 }
