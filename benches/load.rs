@@ -36,6 +36,9 @@ struct Args {
     /// Requests a second, at fixed times
     #[arg(long)]
     rate: Option<f64>,
+    /// KiB that are read at once
+    #[arg(long, default_value_t = 64)]
+    buffer: usize,
     /// How many in all; else as many as the time allows
     #[arg(long)]
     requests: Option<u64>,
@@ -75,7 +78,7 @@ impl Run {
     async fn client(self: Rc<Self>) -> io::Result<()> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.args.port)).await?;
         stream.set_nodelay(true)?;
-        let mut buffer = vec![0; 64 * 1024];
+        let mut buffer = vec![0; self.args.buffer * 1024];
         while let Some((number, due)) = self.next().await {
             stream.write_all(self.request(number).as_bytes()).await?;
             self.answer(&mut stream, &mut buffer).await?;

@@ -123,7 +123,7 @@ mod base64_text {
     fn image(bencher: Bencher) {
         let signed = Signed::new();
         let document = Document::parse(&signed.wire).expect("an answer");
-        bencher.bench_local(|| document.image(black_box(&signed.wire)).expect("an image"));
+        bencher.bench_local(|| document.image(black_box(&signed.wire), None).expect("an image"));
     }
 
     #[divan::bench]
@@ -150,6 +150,15 @@ mod whole {
         let signed = Signed::new();
         let keys = signed.keys();
         bencher.bench_local(|| signature::verify(black_box(&signed.wire), &keys).expect("genuine"));
+    }
+
+    #[divan::bench]
+    fn the_same_image_again(bencher: Bencher) {
+        let signed = Signed::new();
+        let keys = signed.keys();
+        let (_, held) = signature::verify(&signed.wire, &keys).expect("genuine");
+        bencher
+            .bench_local(|| signature::verify_knowing(black_box(&signed.wire), &keys, held.as_ref()).expect("genuine"));
     }
 
     #[divan::bench]

@@ -188,10 +188,7 @@ impl App {
         let (stop_data, data_drain) = shutdown::drain();
         let (stop_operators, operators_drain) = shutdown::drain();
         let telling = tell_in_time(proxy.clone(), data_drain.clone(), settings.clone());
-        let answer = move |request: http::Request<Incoming>, peer: Peer| {
-            let proxy = proxy.clone();
-            async move { proxy.answer(request, peer).await }
-        };
+        let answer = move |request: http::Request<Incoming>, peer: Peer| proxy.clone().answer(request, peer);
         let data = serve::run(data, answer, settings.clone(), admin.rooms.data.clone(), data_drain);
         let operator = admin.clone();
         let answer = move |request: http::Request<Incoming>, peer: Peer| {

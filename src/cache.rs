@@ -252,7 +252,7 @@ impl Cache {
 
     fn hold_image(&self, certificate: &Certificate, image: Option<&Image>) {
         if let Some(image) = image {
-            self.images.insert(certificate.etag.clone(), image.clone());
+            self.images.insert(certificate.etag.clone(), image.without_text());
             self.images.run_pending_tasks(); // so that a burst does not overshoot the bound
         }
     }

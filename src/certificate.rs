@@ -56,6 +56,8 @@ pub struct Image {
     digest: Digest,
     /// Costs as much as everything else together, so it waits until somebody asks, and is then shared by all clones.
     repr_digest: Arc<OnceLock<Bytes>>,
+    /// The base64 that it came as, while those who waited for it are answered; nobody keeps that.
+    text: Option<Bytes>,
 }
 
 // === impl JourneyToken ===
@@ -230,7 +232,7 @@ impl Image {
     /// Takes bytes that begin like a JPEG (FF D8 FF); `None` for anything else.
     pub fn new(bytes: Bytes) -> Option<Self> {
         let digest = Digest::of(&bytes);
-        bytes.starts_with(&[0xff, 0xd8, 0xff]).then(|| Self { bytes, digest, repr_digest: Arc::default() })
+        bytes.starts_with(&[0xff, 0xd8, 0xff]).then(|| Self { bytes, digest, repr_digest: Arc::default(), text: None })
     }
 
     /// The SHA-256 as `Repr-Digest` wants it (RFC 9530): computed once, when somebody first wants it.
@@ -254,6 +256,21 @@ impl Image {
     /// Never true: an image has at least its first three bytes.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
+    }
+
+    /// The same, with the base64 that it came as.
+    pub fn arrived_as(self, text: Option<Bytes>) -> Self {
+        Self { text, ..self }
+    }
+
+    /// The same, to be kept.
+    pub fn without_text(&self) -> Self {
+        Self { text: None, ..self.clone() }
+    }
+
+    /// The base64 that it came as. Only `release` calls this, on behalf of a `Permit`.
+    pub(crate) fn text(&self) -> Option<&Bytes> {
+        self.text.as_ref()
     }
 
     /// The bytes themselves. Only `release` calls this, on behalf of a `Permit`.

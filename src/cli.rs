@@ -347,11 +347,22 @@ fn sandbox(listen: &config::Address, api_key: Option<String>) -> ExitCode {
     code
 }
 
+/// With one worker, this thread is it: a hit then needs no atomics of a scheduler that shares work, and idle memory is less.
 fn runtime(config: &Config) -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    if config.runtime.worker_threads > 0 {
-        builder.worker_threads(config.runtime.worker_threads);
-    }
+    let is_alone = || {
+        let is_told = std::env::var_os("TOKIO_WORKER_THREADS").is_some(); // which the library reads by itself
+        !is_told && std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1)
+    };
+    let mut builder = match config.runtime.worker_threads {
+        1 => tokio::runtime::Builder::new_current_thread(),
+        0 if is_alone() => tokio::runtime::Builder::new_current_thread(),
+        0 => tokio::runtime::Builder::new_multi_thread(),
+        several => {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            builder.worker_threads(several);
+            builder
+        }
+    };
     builder.enable_all().build().expect("a runtime needs threads, and the system has them")
 }
 

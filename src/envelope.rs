@@ -144,12 +144,18 @@ impl<'a> Document<'a> {
     ///
     /// The frame is cut from the wire, so that frame and re-encoded image give the received bytes again. Where the base64
     /// arrived escaped (`\/`) the frame is canonical JSON instead, which verifies under the same signature.
-    pub fn image(&self, wire: &[u8]) -> Result<(Image, Frame), Malformed> {
+    ///
+    /// If the image is the one that is `known`, that one is handed out: nearly every answer confirms an image that is held
+    /// already, a comparison costs a third of a digest, and one copy is enough to keep.
+    pub fn image(&self, wire: &[u8], known: Option<&Image>) -> Result<(Image, Frame), Malformed> {
         let url = self.root.member("data").and_then(|data| data.member("certificate_base64")).ok_or(Malformed)?;
         let Node::String(text) = url else { return Err(Malformed) };
         let digits = base64_of_jpeg_url(text).ok_or(Malformed)?;
         let decoded = base64_simd::STANDARD.decode_to_vec(digits).map_err(|_| Malformed)?;
-        let image = Image::new(Bytes::from(decoded)).ok_or(Malformed)?;
+        let image = match known.filter(|known| known.bytes() == &decoded) {
+            Some(known) => known.clone(),
+            None => Image::new(Bytes::from(decoded)).ok_or(Malformed)?,
+        };
         let frame = match text {
             Cow::Borrowed(_) => Frame::cut(wire, digits),
             Cow::Owned(_) => {
@@ -386,6 +392,12 @@ impl Frame {
         Self { before: Bytes::copy_from_slice(&text[..at]), after: Bytes::copy_from_slice(&text[at + len..]) }
     }
 
+    /// What stands inside it, if this is the frame of `wire` itself and not of its canonical form. Shares the memory.
+    pub fn inside(&self, wire: &Bytes) -> Option<Bytes> {
+        let is_its_own = wire.starts_with(&self.before) && wire.ends_with(&self.after) && wire.len() >= self.len();
+        is_its_own.then(|| wire.slice(self.before.len()..wire.len() - self.after.len()))
+    }
+
     /// How many bytes stand around the image.
     pub fn len(&self) -> usize {
         self.before.len() + self.after.len()
@@ -543,12 +555,13 @@ mod tests {
     #[test]
     fn frame_and_image_give_the_wire_again_or_its_canonical_form() {
         let wire = br#"{ "data":{"certificate_base64":"Data:Image/JPEG;base64,/9j/4AAQ"},"z":"\u0645" }"#;
-        let (image, frame) = Document::parse(wire).and_then(|document| document.image(wire)).expect("a JPEG");
+        let (image, frame) = Document::parse(wire).and_then(|document| document.image(wire, None)).expect("a JPEG");
         let digits = base64_simd::STANDARD.encode_to_string(image.bytes());
         assert_eq!([&frame.before[..], digits.as_bytes(), &frame.after[..]].concat(), wire);
 
         let escaped = br#"{"z":1,"data":{"certificate_base64":"data:image/jpeg;base64,\/9j\/4AAQ"},"signature":"s"}"#;
-        let (image, frame) = Document::parse(escaped).and_then(|document| document.image(escaped)).expect("a JPEG");
+        let (image, frame) =
+            Document::parse(escaped).and_then(|document| document.image(escaped, None)).expect("a JPEG");
         let digits = base64_simd::STANDARD.encode_to_string(image.bytes());
         let written = [&frame.before[..], digits.as_bytes(), &frame.after[..]].concat();
         assert_eq!(
@@ -574,7 +587,7 @@ mod tests {
         ] {
             let wire = format!("{{\"data\":{{\"certificate_base64\":\"{wrong}\"}}}}");
             let document = Document::parse(wire.as_bytes()).expect("is JSON");
-            assert!(document.image(wire.as_bytes()).is_err(), "{wrong}");
+            assert!(document.image(wire.as_bytes(), None).is_err(), "{wrong}");
         }
     }
 
@@ -582,7 +595,7 @@ mod tests {
     fn a_withheld_envelope_holds_nothing_like_an_image_and_no_signature() {
         let wire = br#"{"success":true,"data":{"uaekyc_id":1,"certificate_base64":"data:image/jpeg;base64,/9j/4AAQ","certificate_etag":"e","photo":"data:x",
             "active_status":{"code":"ACTIVE","messages":""},"expires_on":"2026-01-01T00:00:00Z"},"message":"DATA:x","signature":"ab","meta":{"timestamp":"t","filters":{}},"errors":[]}"#;
-        let (_, frame) = Document::parse(wire).and_then(|document| document.image(wire)).expect("a JPEG");
+        let (_, frame) = Document::parse(wire).and_then(|document| document.image(wire, None)).expect("a JPEG");
         let text = frame.withhold(Status::Revoked).expect("still JSON");
         assert_eq!(
             std::str::from_utf8(&text).expect("UTF-8"),

@@ -383,7 +383,8 @@ impl Gateway {
             return self.take_in_client_error(token, fetched, call);
         }
         let keys = self.keys.load();
-        let verified = signature::verify(&fetched.body, &keys);
+        let held = self.cache.held(token).and_then(|(_, image)| image);
+        let verified = signature::verify_knowing(&fetched.body, &keys, held.as_ref());
         self.metrics.signature_check(match verified {
             Ok(_) => SignatureResult::Valid,
             Err(Forged::Missing) => SignatureResult::Missing,

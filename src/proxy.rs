@@ -129,7 +129,7 @@ impl Proxy {
     }
 
     /// Answers one request, whatever happens inside.
-    pub async fn answer<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
+    pub async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {

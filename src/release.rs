@@ -366,6 +366,11 @@ impl Permit {
         self.0.image.bytes()
     }
 
+    /// The image in base64, if this answers one of those who waited for it.
+    pub fn text(&self) -> Option<&Bytes> {
+        self.0.image.text()
+    }
+
     /// The SHA-256 of the image, as `Repr-Digest` wants it.
     pub fn repr_digest(&self) -> &Bytes {
         self.0.image.repr_digest()

@@ -94,10 +94,15 @@ pub struct Certificate {
 
 /// Believes the received bytes, or says why not. The image is handed out beside, if there is one.
 pub fn verify(wire: &Bytes, keys: &Keys) -> Result<(Authentic, Option<Image>), Forged> {
+    verify_knowing(wire, keys, None)
+}
+
+/// As `verify`, where an image is held that the answer may show again; see [`Document::image`].
+pub fn verify_knowing(wire: &Bytes, keys: &Keys, known: Option<&Image>) -> Result<(Authentic, Option<Image>), Forged> {
     let document = Document::parse(wire).map_err(|Malformed| Forged::Malformed)?;
     let vouched = keys.check(&document)?;
     let claims = document.claims();
-    let (content, image) = match content(&document, &claims, wire) {
+    let (content, image) = match content(&document, &claims, wire, known) {
         Ok((content, image)) => (Ok(content), image),
         Err(Malformed) => (Err(Malformed), None),
     };
@@ -105,7 +110,12 @@ pub fn verify(wire: &Bytes, keys: &Keys) -> Result<(Authentic, Option<Image>), F
 }
 
 /// Rule 4, less the HTTP status: what a genuine answer amounts to, or that it contradicts itself.
-fn content(document: &Document<'_>, claims: &Claims, wire: &Bytes) -> Result<(Content, Option<Image>), Malformed> {
+fn content(
+    document: &Document<'_>,
+    claims: &Claims,
+    wire: &Bytes,
+    known: Option<&Image>,
+) -> Result<(Content, Option<Image>), Malformed> {
     claims.signed.ok_or(Malformed)?;
     if !claims.success.ok_or(Malformed)? {
         return if claims.has_image { Err(Malformed) } else { Ok((Content::Declined(Said(wire.clone())), None)) };
@@ -119,7 +129,10 @@ fn content(document: &Document<'_>, claims: &Claims, wire: &Bytes) -> Result<(Co
     }
     let etag = claims.etag.clone().ok_or(Malformed)?;
     let expires_on = claims.expires_on.ok_or(Malformed)?;
-    let (image, frame) = document.image(wire)?;
+    let (image, frame) = document.image(wire, known)?;
+    // With escapes in it, it would be longer than what was decoded, and not what anybody should get.
+    let digits = base64_simd::STANDARD.encoded_length(image.len());
+    let image = image.arrived_as(frame.inside(wire).filter(|text| text.len() == digits));
     let json_tag = etag.weak_with(document.data_variant());
     Ok((Content::Certificate(Certificate { etag, image: image.digest(), expires_on, frame, json_tag }), Some(image)))
 }
@@ -282,6 +295,36 @@ mod tests {
                 assert_eq!(check(&format!("\"{signature}\""), key), Ok(()));
             }
         }
+    }
+
+    #[test]
+    fn an_image_comes_with_its_text_only_as_it_stands_on_the_wire() {
+        let jpeg = [0xff, 0xd8, 0xff, 0xff, 0xff, 0xff]; // in base64 with two slashes
+        let wire = fixture::wire(fixture::answer("ACTIVE", Timestamp(0), Some("e"), Some(&jpeg)));
+        let (authentic, image) = verify(&wire, &fixture::keys()).expect("genuine");
+        let frame = &authentic.certificate().expect("whole").frame;
+        let text = image.as_ref().and_then(Image::text).expect("no escapes");
+        assert_eq!([&frame.before, text, &frame.after].map(|part| &part[..]).concat(), wire);
+        assert_eq!(image.expect("ACTIVE").without_text().text(), None);
+
+        let escaped = Bytes::from(String::from_utf8_lossy(&wire).replace("/////", "\\/\\/\\/\\/\\/"));
+        assert_ne!(escaped, wire);
+        let (_, image) = verify(&escaped, &fixture::keys()).expect("the same values");
+        assert_eq!(image.expect("ACTIVE").text(), None);
+    }
+
+    #[test]
+    fn an_image_that_is_known_is_handed_out_again_and_no_other() {
+        let wire = |jpeg: &[u8]| fixture::wire(fixture::answer("ACTIVE", Timestamp(0), Some("e"), Some(jpeg)));
+        let keys = fixture::keys();
+        let image = |jpeg: &[u8], known: Option<&Image>| {
+            verify_knowing(&wire(jpeg), &keys, known).expect("genuine").1.expect("ACTIVE")
+        };
+        let (one, other) = ([0xff, 0xd8, 0xff, 1], [0xff, 0xd8, 0xff, 2]);
+        let known = image(&one, None);
+        assert_eq!(image(&one, Some(&known)).bytes().as_ptr(), known.bytes().as_ptr());
+        assert_eq!(image(&other, Some(&known)).bytes()[..], other);
+        assert_eq!(image(&other, Some(&known)).digest(), image(&other, None).digest());
     }
 
     #[test]

@@ -21,7 +21,7 @@ fuzz_target!(|wire: &[u8]| {
     for status in [Status::Revoked, Status::Expired] {
         withheld(&document.withhold(status), status);
     }
-    if let Ok((image, frame)) = document.image(wire) {
+    if let Ok((image, frame)) = document.image(wire, None) {
         assert!(claims.has_image && !image.is_empty());
         withheld(&frame.withhold(Status::Revoked).expect("the wire was read"), Status::Revoked);
     }

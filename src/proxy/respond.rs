@@ -132,7 +132,7 @@ fn image(permit: Permit) -> Response<Body> {
 
 /// The upstream's JSON, written around the image while it leaves.
 fn json(permit: Permit, encodings: &Encodings) -> Response<Body> {
-    let text = encodings.of(&permit);
+    let text = permit.text().cloned().or_else(|| encodings.of(&permit));
     let mut response = roomy(Body::certificate(permit, text));
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
