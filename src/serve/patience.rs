@@ -247,11 +247,11 @@ impl<B> Watched<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
-    type Data = Piece;
+impl<B: Body + Unpin> Body for Watched<B> {
+    type Data = Piece<B::Data>;
     type Error = B::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Piece>, B::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, B::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         polled.map_ok(|frame| frame.map_data(|bytes| Piece::new(bytes, self.under_way.0.clone())))
     }
@@ -266,13 +266,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Watched<B> {
 }
 
 /// A part of a body on its way to the client; every part that leaves is progress.
-pub struct Piece {
-    bytes: Bytes,
+pub struct Piece<D> {
+    bytes: D,
     patience: Patience,
 }
 
-impl Piece {
-    fn new(bytes: Bytes, patience: Patience) -> Self {
+impl<D> Piece<D> {
+    fn new(bytes: D, patience: Patience) -> Self {
         {
             let mut state = patience.state();
             state.theirs += 1;
@@ -282,7 +282,7 @@ impl Piece {
     }
 }
 
-impl Drop for Piece {
+impl<D> Drop for Piece<D> {
     fn drop(&mut self) {
         let mut state = self.patience.state();
         state.theirs -= 1;
@@ -290,7 +290,7 @@ impl Drop for Piece {
     }
 }
 
-impl Buf for Piece {
+impl<D: Buf> Buf for Piece<D> {
     fn remaining(&self) -> usize {
         self.bytes.remaining()
     }
