@@ -37,7 +37,7 @@ struct Signed {
 
 impl Signed {
     fn new() -> Self {
-        let jpeg: Vec<u8> = [0xff, 0xd8, 0xff].into_iter().chain((3..JPEG).map(|at| (at * at >> 7) as u8)).collect();
+        let jpeg: Vec<u8> = [0xff, 0xd8, 0xff].into_iter().chain((3..JPEG).map(|at| ((at * at) >> 7) as u8)).collect();
         let digits = BASE64_STANDARD.encode(&jpeg);
         let mut answer = json!({
             "success": true,
