@@ -36,7 +36,7 @@ use otk_gateway::release::Rules;
 use otk_gateway::serve::{self, Address, Counters, Peer};
 use otk_gateway::shutdown;
 use otk_gateway::signature::Keys;
-use otk_gateway::telemetry::Pseudonyms;
+use otk_gateway::telemetry::{Pseudonyms, RequestIds};
 use otk_gateway::upstream::{self, Upstream};
 use otk_gateway_fuzz::curve;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,6 +168,7 @@ fn proxy(base_url: &str) -> Proxy {
         clock,
         metrics,
         pseudonyms: Pseudonyms::of_this_run().expect("random numbers"),
+        request_ids: Arc::new(RequestIds::of_this_run()),
         audit,
         client: Arc::default(),
         traces: None,

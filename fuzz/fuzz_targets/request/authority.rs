@@ -11,10 +11,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use otk_gateway::certificate::JourneyToken;
 use otk_gateway::clock::Clock;
-use otk_gateway::gateway::{Answering, Authority, OnSent};
+use otk_gateway::gateway::{Answering, Authority, Witness};
 use otk_gateway::serve::{self, Address, Counters, Peer};
 use otk_gateway::shutdown;
-use otk_gateway::upstream::{Errand, Error, Fetched};
+use otk_gateway::upstream::{Errand, Error, Fetched, Watch as _};
 use otk_gateway_fuzz::curve;
 use serde_json::{Value, json};
 
@@ -67,9 +67,9 @@ impl Script {
 }
 
 impl Authority for Script {
-    fn certificate(&self, token: JourneyToken, _: Errand, on_sent: OnSent) -> Answering {
+    fn certificate(&self, token: JourneyToken, _: Errand, witness: Witness) -> Answering {
         let sent = self.clock.now();
-        on_sent(sent);
+        witness.sent(sent);
         let path = token.to_path();
         let number = path.strip_prefix(JOURNEYS).and_then(|number| number.parse::<usize>().ok());
         let story = number.and_then(|number| self.stories.get(number)).unwrap_or(&self.stories[0]);
