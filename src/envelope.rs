@@ -366,7 +366,8 @@ fn write_escaped(text: &str, sink: &mut impl Sink) {
 
 /// A copy of the member that holds nothing like an image; null where it does, or is absent.
 fn safe<'a>(member: Option<&Node<'a>>) -> Node<'a> {
-    member.filter(|node| !node.holds(&|text| counts_as_image(text))).cloned().unwrap_or(Node::Null)
+    let is_safe = |node: &&Node<'a>| !node.holds(&|text| counts_as_image(text)) && !node.holds_certificate();
+    member.filter(is_safe).cloned().unwrap_or(Node::Null)
 }
 
 fn counts_as_image(text: &str) -> bool {
@@ -568,6 +569,14 @@ mod tests {
             written,
             br#"{"data":{"certificate_base64":"data:image/jpeg;base64,/9j/4AAQ"},"signature":"s","z":1}"#
         );
+    }
+
+    /// A short certificate in a member that is passed on had survived.
+    #[test]
+    fn no_certificate_however_short_survives_withholding() {
+        let wire = br#"{"success":true,"data":{},"errors":[{"certificate_base64":"x"}],"meta":{"timestamp":"t"}}"#;
+        let text = Document::parse(wire).expect("is JSON").withhold(Status::Revoked);
+        assert!(!Document::parse(&text).expect("is JSON").holds_certificate());
     }
 
     #[test]
