@@ -62,8 +62,15 @@ pub fn ecmascript(number: f64) -> String {
     }
     let text = format!("{number:e}");
     let (mantissa, exponent) = text.split_once('e').expect("scientific notation");
-    let digits = mantissa.replace('.', "");
+    let mut digits = mantissa.replace('.', "");
     let count = digits.len() as i32;
+    // Of two shortest numbers that are equally near the even one is meant (ECMAScript's note 2); the library takes the upper.
+    let exact = format!("{number:.60e}").replace('.', "");
+    let (before, after) = exact.split_at(digits.len());
+    let is_tie = after.starts_with('5') && after[1..after.find('e').unwrap_or(after.len())].bytes().all(|b| b == b'0');
+    if is_tie && before.bytes().last().is_some_and(|last| last % 2 == 0) {
+        digits = before.to_owned();
+    }
     let point = exponent.parse::<i32>().expect("an exponent") + 1;
     let zeros = |many: i32| "0".repeat(many as usize);
     if count <= point && point <= 21 {
