@@ -54,7 +54,7 @@ static OTHER: LazyLock<Image> =
 /// The decoded image and its digits, by a strict decoder.
 fn jpeg(text: &str) -> Option<(Vec<u8>, &str)> {
     let (url, digits) = text.split_once(',')?;
-    let is_jpeg_url = url.to_ascii_lowercase() == "data:image/jpeg;base64";
+    let is_jpeg_url = url.eq_ignore_ascii_case("data:image/jpeg;base64");
     let bytes = BASE64_STANDARD.decode(digits).ok().filter(|bytes| bytes.starts_with(b"\xff\xd8\xff"))?;
     is_jpeg_url.then_some((bytes, digits))
 }
