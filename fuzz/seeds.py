@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the first inputs of every target into a directory, from tests/fixtures and config: seeds.py DIRECTORY
 
-What is checked in under corpus is these and what the fuzzer made of them, minimised: see README.md."""
+fuzz/run does so each time, and goes on from there and from corpus: see README.md."""
 import base64
 import json
 import pathlib
@@ -75,6 +75,7 @@ def http1():
     yield journey + "content-type: application/json\r\ncookie: a=b\r\nx-transaction-key: mine\r\ncontent-length: 2\r\n\r\n{}"
     yield journey + "transfer-encoding: chunked\r\ntrailer: x\r\n\r\n2;a=b\r\n{}\r\n0\r\nx: y\r\n\r\n"
     yield get("/otk-service/v2/journey-details/abc", "x-forwarded-for: 10.0.0.1\r\nauthorization: Bearer x\r\nconnection: x-a\r\nx-a: b\r\n")
+    yield get("/otk-service/v2/journey-details/twice")
     yield f"PUT /otk-service/v2/x/plain HTTP/1.1\r\n{base}te: trailers\r\ncontent-length: 1\r\n\r\nx" + get(one)
     yield f"OPTIONS * HTTP/1.1\r\n{base}\r\nCONNECT localhost:80 HTTP/1.1\r\n{base}\r\n"
 

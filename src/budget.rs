@@ -293,6 +293,7 @@ impl State {
         deadline: Instant,
         rate: f64,
     ) -> Result<Reserved, Denied> {
+        let deadline = deadline.max(now); // what is free now needs no waiting, and is never too late
         self.journeys.retain(|_, turns| turns.is_busy(now));
         let own = journey.map(|token| self.journeys.entry(*token).or_insert_with(|| Turns::new(rate / 5.0)));
         let own_start = own.as_ref().map_or(now, |own| own.next(now));
@@ -483,6 +484,22 @@ mod tests {
         let long = Budget::new(budget.settings.load().as_ref().clone());
         long.pause(Duration::from_secs(9999), true);
         assert!(long.pause_left().is_some_and(|left| left <= MAX_PAUSE));
+    }
+
+    /// On a clock that goes on, the deadline had always passed by the time a turn was looked for, and every call was refused.
+    #[tokio::test]
+    async fn a_free_turn_is_given_to_a_call_that_may_not_wait() {
+        let budget = Budget::new(Settings {
+            requests_per_second: 2.0,
+            queue_timeout: Duration::ZERO,
+            max_concurrent: 9,
+            circuit: CIRCUIT,
+        });
+        for _ in 0..2 {
+            assert!(budget.turn(None, Priority::Foreground).await.is_ok());
+        }
+        let denied = budget.turn(None, Priority::Foreground).await.map(|_| ());
+        assert!(matches!(denied, Err(Denied::RateLimited { journey: false, .. })), "{denied:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let named = naive(&lines);
     let is_named = |tag: &str| match &named {
         Named::Everything => true,
-        Named::These(tags) => tags.iter().any(|named| *named == tag.as_bytes()),
+        Named::These(tags) => tags.contains(&tag.as_bytes()),
     };
     let (plain, with_variant) = (etag.as_str(), format!("{}.0123abcd", etag.as_str()));
     assert_eq!(Tag::Image(&etag).is_named_by(&headers), is_named(plain));

@@ -62,15 +62,8 @@ pub fn ecmascript(number: f64) -> String {
     }
     let text = format!("{number:e}");
     let (mantissa, exponent) = text.split_once('e').expect("scientific notation");
-    let mut digits = mantissa.replace('.', "");
+    let digits = even_of_two(number, mantissa.replace('.', ""), exponent);
     let count = digits.len() as i32;
-    // Of two shortest numbers that are equally near the even one is meant (ECMAScript's note 2); the library takes the upper.
-    let exact = format!("{number:.60e}").replace('.', "");
-    let (before, after) = exact.split_at(digits.len());
-    let is_tie = after.starts_with('5') && after[1..after.find('e').unwrap_or(after.len())].bytes().all(|b| b == b'0');
-    if is_tie && before.bytes().last().is_some_and(|last| last % 2 == 0) {
-        digits = before.to_owned();
-    }
     let point = exponent.parse::<i32>().expect("an exponent") + 1;
     let zeros = |many: i32| "0".repeat(many as usize);
     if count <= point && point <= 21 {
@@ -86,6 +79,18 @@ pub fn ecmascript(number: f64) -> String {
     let (first, others) = digits.split_at(1);
     let dot = if others.is_empty() { "" } else { "." };
     format!("{first}{dot}{others}e{:+}", point - 1)
+}
+
+/// Half way between two texts of the fewest digits ECMAScript takes the even one, and the standard library the other.
+fn even_of_two(number: f64, digits: String, exponent: &str) -> String {
+    let exact = format!("{number:.800e}").replace('.', "");
+    let (low, beyond) = exact.split_at(digits.len());
+    let is_half = beyond.starts_with('5') && beyond[1..].trim_start_matches('0').starts_with('e');
+    let low: u128 = low.parse().expect("at most 17 digits");
+    let even = (low + low % 2).to_string();
+    let scale = exponent.parse::<i32>().expect("an exponent") + 1 - digits.len() as i32;
+    let reads_back = even.len() == digits.len() && format!("{even}e{scale}").parse() == Ok(number);
+    if is_half && reads_back { even } else { digits }
 }
 
 fn quoted(text: &str) -> String {

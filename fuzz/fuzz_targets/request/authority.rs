@@ -124,6 +124,10 @@ pub fn start() -> String {
 fn other_call(method: &Method, path: &str) -> Response<Full<Bytes>> {
     let text = match *method {
         // A certificate where none belongs.
+        Method::GET if path.ends_with("/twice") => {
+            let image = answer(9, "ACTIVE", Some(HIDDEN), &|_| ())["data"]["certificate_base64"].to_string();
+            format!(r#"{{"certificate_base64":null,"\u0063ertificate_base64":{image}}}"#)
+        }
         Method::GET => sign(answer(9, "ACTIVE", Some(HIDDEN), &|_| ())).to_string(),
         Method::POST => r#"{"success":true,"data":{"url":"https://otk.example"},"signature":""}"#.to_owned(),
         _ => format!("plain {}", path.len()),
