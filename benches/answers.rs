@@ -57,6 +57,9 @@ fn jpeg(number: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
+/// Bytes of an image where many journeys matter and images do not; large enough that few fit beside each other in a cache.
+const SMALL: usize = 1000;
+
 /// In seconds.
 const YEAR: i64 = 365 * 24 * 60 * 60;
 
@@ -66,7 +69,7 @@ async fn main() -> std::io::Result<()> {
     let public_key = hex::encode(PublicKey::from_secret_key(&secp, &secret).serialize());
     let args: Vec<_> = std::env::args().skip(1).collect();
     if args[0] == "--serve" {
-        let length = answer(u64::from(u32::MAX), &jpeg(0, 0), &secp, &secret).len();
+        let length = answer(u64::from(u32::MAX), &jpeg(0, SMALL), &secp, &secret).len();
         return serve(secp, secret, &json!({ "public_key": public_key, "answer": length })).await;
     }
     let (folder, count) = (Path::new(&args[0]), args[2].parse::<u64>().expect("a number"));
@@ -94,7 +97,7 @@ async fn serve(secp: Secp256k1<All>, secret: SecretKey, told: &serde_json::Value
         let secp = secp.clone();
         let service = service_fn(move |request: http::Request<hyper::body::Incoming>| {
             let number = request.uri().path().rsplit('-').next().and_then(|digits| digits.parse().ok()).unwrap_or(0);
-            let text = answer(number, &jpeg(number, 0), &secp, &secret);
+            let text = answer(number, &jpeg(number, SMALL), &secp, &secret);
             async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(text)))) }
         });
         tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));

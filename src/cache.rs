@@ -13,7 +13,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use hashlink::DefaultHashBuilder;
+use hashbrown::DefaultHashBuilder;
 use moka::policy::EvictionPolicy;
 
 use crate::certificate::{Etag, Image, JourneyToken, PersonId, Said, Timestamp};

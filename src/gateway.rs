@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use hashlink::LruCache;
 
+use crate::aged::Aged;
 use crate::audit::{Audit, Entry, Event};
 use crate::budget::Priority;
 use crate::cache::{self, Absence, Cache, Expiring, Fill, Purge};
@@ -41,7 +41,7 @@ pub struct Gateway {
     flights: Flights<JourneyToken, Progress, Landed>,
     keys: ArcSwap<Keys>,
     metrics: Arc<Metrics>,
-    recent: Mutex<LruCache<JourneyToken, Heard>>,
+    recent: Mutex<Aged<JourneyToken, Heard>>,
     settings: ArcSwap<Settings>,
 }
 
@@ -216,7 +216,7 @@ impl Gateway {
             flights: Flights::new(),
             keys: ArcSwap::from_pointee(keys),
             metrics,
-            recent: Mutex::new(LruCache::new(MAX_HEARD)),
+            recent: Mutex::new(Aged::new()),
             settings: ArcSwap::from_pointee(settings),
         })
     }
@@ -473,7 +473,7 @@ impl Gateway {
         let ask = Ask { arrived: self.clock.now(), anew: false };
         let held =
             self.cache.held(token).map(|(answer, image)| self.explain_held(token, &answer, image.as_ref(), &ask));
-        let heard = self.recent.lock().unwrap_or_else(PoisonError::into_inner).peek(token).copied();
+        let heard = self.recent.lock().unwrap_or_else(PoisonError::into_inner).get(token).copied();
         Explanation { held, outcomes: heard.unwrap_or_default().into_iter().flatten().collect() }
     }
 
@@ -493,9 +493,12 @@ impl Gateway {
     /// Remembers an outcome for a while, before the four that came before it.
     fn note(&self, token: JourneyToken, asked: Timestamp, word: &'static str) {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = recent.entry(token).or_insert([None; 5]);
+        let heard = recent.touch(token, || [None; 5]);
         heard.rotate_right(1);
         heard[0] = Some((asked, word));
+        if recent.len() > MAX_HEARD {
+            recent.pop_oldest();
+        }
     }
 
     /// Puts other keys in force; what was learned under a key that is gone goes with it.

@@ -10,6 +10,7 @@
 //! | `reason` | the words for why no image left |
 //! | `certificate` | the nouns: token, person, ETag, status, image |
 //! | `clock` | the only reader of time |
+//! | `aged` | a map that knows its oldest entry, small for millions of them |
 //! | `envelope` | what the authority really sends, and its canonical form |
 //! | `signature` | envelope to `Authentic`, the only door |
 //! | `release` | may this image be shown, now? the seven rules, and the `Permit` |
@@ -55,6 +56,7 @@
 //! and no `Permit` is made outside `release`. There is no `unsafe`.
 
 pub mod admin;
+pub mod aged;
 pub mod app;
 pub mod audit;
 pub mod budget;

@@ -11,19 +11,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use hashlink::LinkedHashMap;
-
+use crate::aged::Aged;
 use crate::certificate::{Digest, Etag, JourneyToken, PersonId, Timestamp};
 use crate::clock::{Moment, Order};
 use crate::reason::Reason;
 use crate::release::{self, Answer, Newest, Rules, Seen, Shown};
 use crate::signature::{Certificate, KeyId, Keys};
 
-/// Everything remembered, oldest answer first.
+/// Everything remembered; each map's oldest entry is that of its oldest answer.
 pub struct Marks {
-    journeys: LinkedHashMap<JourneyToken, Mark>,
-    etags: LinkedHashMap<Digest, EtagMark>,
-    receipts: LinkedHashMap<Digest, Receipt>,
+    journeys: Aged<JourneyToken, Mark>,
+    etags: Aged<Digest, EtagMark>,
+    receipts: Aged<Digest, Receipt>,
     floors: Floors,
     /// The floors of purges and of keys taken out alone: those hold for withdrawals and 404s too.
     resets: Floors,
@@ -77,7 +76,7 @@ enum Scope {
 }
 
 struct Floors {
-    scopes: LinkedHashMap<Scope, Order>,
+    scopes: Aged<Scope, Order>,
     all: Order,
     capacity: usize,
 }
@@ -105,9 +104,9 @@ impl Marks {
     /// Remembers at most so many journeys.
     pub fn new(capacity: usize) -> Self {
         Self {
-            journeys: LinkedHashMap::new(),
-            etags: LinkedHashMap::new(),
-            receipts: LinkedHashMap::new(),
+            journeys: Aged::new(),
+            etags: Aged::new(),
+            receipts: Aged::new(),
             floors: Floors::new(capacity.max(MIN_FLOORS)),
             resets: Floors::new(capacity.max(MIN_FLOORS)),
             expiries: Expiries::default(),
@@ -137,9 +136,9 @@ impl Marks {
 
     /// There is a mark for this journey, or room for one.
     pub fn has_room(&self, token: &JourneyToken, now: &Moment, rules: &Rules) -> bool {
-        self.journeys.contains_key(token)
+        self.journeys.contains(token)
             || self.journeys.len() < self.capacity
-            || self.journeys.front().is_some_and(|(_, oldest)| is_over(&oldest.last, now, rules))
+            || self.journeys.oldest().is_some_and(|(_, oldest)| is_over(&oldest.last, now, rules))
     }
 
     /// What an answer about this journey is judged against.
@@ -205,7 +204,7 @@ impl Marks {
     pub fn keep_keys(&mut self, keys: &Keys, now: &Moment) {
         self.raise_all(now.order());
         self.etags.retain(|_, etag| etag.keep_keys(keys));
-        for (_, mark) in self.journeys.iter_mut() {
+        for mark in self.journeys.values_mut() {
             mark.person = mark.person.filter(|_| keys.contains(mark.person_by));
             if !keys.contains(mark.newest_by) {
                 mark.newest = mark.newest.map(|newest| Newest { shown: None, ..newest });
@@ -217,8 +216,8 @@ impl Marks {
     /// Rule 3, second half: notes who received this answer; true if another journey had it before this call was sent.
     fn receive(&mut self, token: &JourneyToken, answer: &Answer, rules: &Rules) -> bool {
         let received = answer.call.received;
-        while self.receipts.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &received, rules)) {
-            self.receipts.pop_front();
+        while self.receipts.oldest().is_some_and(|(_, oldest)| is_over(&oldest.last, &received, rules)) {
+            self.receipts.pop_oldest();
         }
         let Some(receipt) = self.receipts.get_mut(&answer.authentic.digest()) else {
             let receipt = Receipt { last: received, journey: *token, at: received.order(), elsewhere: None };
@@ -235,8 +234,8 @@ impl Marks {
     /// Makes room for one more journey if the oldest is old enough to go; false if it is not.
     fn make_room(&mut self, token: &JourneyToken, now: &Moment, rules: &Rules) -> bool {
         let has_room = self.has_room(token, now, rules);
-        if has_room && self.journeys.len() >= self.capacity && !self.journeys.contains_key(token) {
-            let oldest = self.journeys.pop_front();
+        if has_room && self.journeys.len() >= self.capacity && !self.journeys.contains(token) {
+            let oldest = self.journeys.pop_oldest();
             self.expiries.replace(oldest.and_then(|(_, mark)| mark.expires_on), None);
         }
         has_room
@@ -328,22 +327,21 @@ impl Marks {
     fn remember_etag(&mut self, shown: Shown, person: PersonId, answer: &Answer, rules: &Rules) {
         let last = answer.call.received;
         let showing = Showing { person, image: shown.image, key: answer.authentic.key() };
-        let is_full = |etags: &LinkedHashMap<Digest, EtagMark>| etags.len() >= self.capacity;
-        while is_full(&self.etags) && self.etags.front().is_some_and(|(_, oldest)| is_over(&oldest.last, &last, rules))
+        let is_full = |etags: &Aged<Digest, EtagMark>| etags.len() >= self.capacity;
+        while is_full(&self.etags) && self.etags.oldest().is_some_and(|(_, oldest)| is_over(&oldest.last, &last, rules))
         {
-            self.etags.pop_front();
+            self.etags.pop_oldest();
         }
-        let mut etag = self.etags.remove(&shown.etag).unwrap_or(EtagMark { last, first: showing, others: Vec::new() });
+        let etag = self.etags.touch(shown.etag, || EtagMark { last, first: showing, others: Vec::new() });
         etag.last = last;
         etag.see(showing);
-        self.etags.insert(shown.etag, etag); // at the back: the oldest answer stays in front
     }
 
-    /// The mark of this journey, moved to the back as the youngest.
+    /// The mark of this journey, touched.
     fn mark(&mut self, token: &JourneyToken, answer: &Answer) -> &mut Mark {
         let last = answer.call.received;
         let key = answer.authentic.key();
-        let fresh = Mark {
+        let fresh = || Mark {
             last,
             newest: None,
             withdrawn: None,
@@ -352,9 +350,9 @@ impl Marks {
             person_by: key,
             newest_by: key,
         };
-        let mark = self.journeys.remove(token).unwrap_or(fresh);
-        self.journeys.insert(*token, Mark { last, ..mark });
-        self.journeys.get_mut(token).expect("inserted in the line above")
+        let mark = self.journeys.touch(*token, fresh);
+        mark.last = last;
+        mark
     }
 
     /// The journeys that a purge names, by what is remembered of them; all of them are nobody in particular.
@@ -454,7 +452,7 @@ fn retention(rules: &Rules) -> Duration {
 
 impl Floors {
     fn new(capacity: usize) -> Self {
-        Self { scopes: LinkedHashMap::new(), all: Order::START, capacity }
+        Self { scopes: Aged::new(), all: Order::START, capacity }
     }
 
     fn highest(&self, scopes: [Option<Scope>; 3]) -> Order {
@@ -463,16 +461,15 @@ impl Floors {
     }
 
     fn raise(&mut self, scope: Scope, order: Order) {
-        self.scopes.remove(&scope);
         self.scopes.insert(scope, order);
         if self.scopes.len() > self.capacity {
-            let oldest = self.scopes.pop_front();
+            let oldest = self.scopes.pop_oldest();
             self.all = self.all.max(oldest.map_or(Order::START, |(_, order)| order));
         }
     }
 
     fn raise_all(&mut self, order: Order) {
-        self.scopes.clear();
+        self.scopes = Aged::new();
         self.all = self.all.max(order);
     }
 }

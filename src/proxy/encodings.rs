@@ -7,8 +7,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use hashlink::LruCache;
 
+use crate::aged::Aged;
 use crate::certificate::Digest;
 use crate::release::Permit;
 
@@ -16,27 +16,26 @@ use crate::release::Permit;
 pub struct Encodings(Mutex<Kept>);
 
 struct Kept {
-    texts: LruCache<Digest, Option<Bytes>>,
+    texts: Aged<Digest, Option<Bytes>>,
     bytes: usize,
 }
 
 impl Encodings {
     /// None yet.
     pub fn new() -> Self {
-        Self(Mutex::new(Kept { texts: LruCache::new(MAX_IMAGES), bytes: 0 }))
+        Self(Mutex::new(Kept { texts: Aged::new(), bytes: 0 }))
     }
 
     /// The base64 of the image that this permit shows, if it is worth keeping; the second asking makes it.
     pub fn of(&self, permit: &Permit) -> Option<Bytes> {
         let digest = permit.image_digest();
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match kept.texts.get(&digest) {
-            Some(Some(text)) => return Some(text.clone()),
-            Some(None) => {}
-            None => {
-                kept.insert(digest, None);
-                return None;
-            }
+        if !kept.texts.contains(&digest) {
+            kept.insert(digest, None);
+            return None;
+        }
+        if let Some(text) = kept.texts.touch(digest, || None) {
+            return Some(text.clone());
         }
         let length = base64_simd::STANDARD.encoded_length(permit.image().len());
         if length > MAX_BYTES {
@@ -54,7 +53,7 @@ impl Kept {
         let weight = |text: &Option<Bytes>| text.as_ref().map_or(0, Bytes::len);
         self.bytes += weight(&text);
         while self.bytes > MAX_BYTES || self.texts.len() >= MAX_IMAGES {
-            let Some((_, gone)) = self.texts.remove_lru() else { break };
+            let Some((_, gone)) = self.texts.pop_oldest() else { break };
             self.bytes -= weight(&gone);
         }
         if let Some(before) = self.texts.insert(digest, text) {
