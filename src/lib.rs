@@ -11,6 +11,7 @@
 //! | `certificate` | the nouns: token, person, ETag, status, image |
 //! | `clock` | the only reader of time |
 //! | `aged` | a map that knows its oldest entry, small for millions of them |
+//! | `pages` | large byte strings that can leave without being copied |
 //! | `envelope` | what the authority really sends, and its canonical form |
 //! | `signature` | envelope to `Authentic`, the only door |
 //! | `release` | may this image be shown, now? the seven rules, and the `Permit` |
@@ -53,7 +54,7 @@
 //!
 //! No room above `serve` speaks HTTP but `upstream`. Nothing reads a clock but `clock` (timers of connections and of the rate
 //! aside, which decide nothing about certificates). No rule lives in a cache library. No image is written without a `Permit`,
-//! and no `Permit` is made outside `release`. There is no `unsafe`.
+//! and no `Permit` is made outside `release`. There is one `unsafe` call, in `serve::splice`.
 
 pub mod admin;
 pub mod aged;
@@ -70,6 +71,7 @@ pub mod envelope;
 pub mod flight;
 pub mod gateway;
 pub mod metrics;
+pub mod pages;
 pub mod pem;
 pub mod proxy;
 pub mod reason;

@@ -37,6 +37,8 @@ pub use listener::{Address, BindError, Listener, Peer, bind};
 
 mod listener;
 mod patience;
+#[cfg(target_os = "linux")]
+mod splice;
 pub mod strict;
 mod timed_io;
 pub mod tls;

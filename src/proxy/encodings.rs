@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use crate::aged::Aged;
 use crate::certificate::Digest;
+use crate::pages;
 use crate::release::Permit;
 
 /// Texts of images, the least recently used ones going first.
@@ -42,7 +43,7 @@ impl Encodings {
             return None;
         }
         drop(kept); // the work is done outside the lock, at worst twice
-        let text = Bytes::from(base64_simd::STANDARD.encode_to_string(permit.image()));
+        let text = pages::keep(base64_simd::STANDARD.encode_to_string(permit.image()).into_bytes());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Some(text.clone()));
         Some(text)
     }

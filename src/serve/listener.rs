@@ -22,6 +22,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+#[cfg(target_os = "linux")]
+use super::splice::Splicing;
+
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
@@ -186,12 +189,21 @@ impl Listener {
         }
     }
 
+    /// Encrypted bytes are never the ones that are kept.
+    fn stream(&self, stream: TcpStream) -> Stream {
+        #[cfg(target_os = "linux")]
+        if self.tls.is_none() {
+            return Box::new(Splicing(stream));
+        }
+        Box::new(stream)
+    }
+
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Arrival>> {
         let accepted = match &self.socket {
             Socket::Tcp(listener) => listener.poll_accept(cx).map_ok(|(stream, address)| {
                 let _ = stream.set_nodelay(true); // a socket that cannot is still a socket
                 let is_loopback = address.ip().to_canonical().is_loopback();
-                (Box::new(stream) as Stream, Some(address), is_loopback)
+                (self.stream(stream), Some(address), is_loopback)
             }),
             Socket::Unix(listener, _) => {
                 listener.poll_accept(cx).map_ok(|(stream, _)| (Box::new(stream) as Stream, None, true))

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::pages;
 use crate::shutdown::{self, Trigger};
 
 const SHORT: Duration = Duration::from_millis(200);
@@ -115,6 +116,8 @@ async fn handle(
             Bytes::from_static(b"waited")
         }
         "/large" => Bytes::from(vec![b'x'; LARGE]),
+        "/large-kept" => pages::keep(vec![b'x'; LARGE]),
+        path if path.starts_with("/kept/") => pages::keep(vec![path.as_bytes()[6]; KEPT]),
         "/peer" => Bytes::from(format!("{} {}", peer.is_loopback, peer.is_tls)),
         _ => Bytes::from_static(b"hello"),
     };
@@ -123,6 +126,9 @@ async fn handle(
 
 /// More than the socket buffers of both sides hold.
 const LARGE: usize = 32 * 1024 * 1024;
+
+/// More than a pipe holds, and a length that ends in the middle of a page.
+const KEPT: usize = 3_000_001;
 
 const GET: &[u8] = b"GET /one HTTP/1.1\r\nHost: a\r\n\r\n";
 
@@ -304,21 +310,70 @@ async fn a_slow_handler_is_nobodys_time_out() {
 
 #[tokio::test]
 async fn a_client_that_does_not_take_its_answer_is_cut_off() {
-    let server = Server::start(Settings { write_timeout: SHORT, ..PATIENT });
-    let mut client = server.connect().await;
-    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    server.until("it was asked", |server| !server.seen().is_empty()).await;
-    server.until("it is closed", |server| server.open() == 0).await;
-    assert!(rest(&mut client).await.len() < LARGE, "the answer is visibly cut");
+    for path in ["/large", "/large-kept"] {
+        let server = Server::start(Settings { write_timeout: SHORT, ..PATIENT });
+        let mut client = server.connect().await;
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        server.until("it was asked", |server| !server.seen().is_empty()).await;
+        server.until("it is closed", |server| server.open() == 0).await;
+        assert!(rest(&mut client).await.len() < LARGE, "{path}: the answer is visibly cut");
+    }
 }
 
 #[tokio::test]
 async fn a_client_that_takes_its_time_gets_all_of_it() {
-    let server = Server::start(Settings { write_timeout: LONG, idle_timeout: SHORT, ..PATIENT });
-    let mut client = server.connect().await;
-    client.write_all(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    sleep(SHORT * 4).await; // blocked all the while, and not idle
-    assert!(rest(&mut client).await.len() > LARGE);
+    for path in ["/large", "/large-kept"] {
+        let server = Server::start(Settings { write_timeout: LONG, idle_timeout: SHORT, ..PATIENT });
+        let mut client = server.connect().await;
+        client.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        sleep(SHORT * 4).await; // blocked all the while, and not idle
+        assert!(rest(&mut client).await.len() > LARGE, "{path}");
+    }
+}
+
+// === kept pages ===
+
+#[tokio::test]
+async fn pages_under_way_are_nobody_elses_however_slowly_they_are_taken() {
+    let server = Server::start(PATIENT);
+    let address = server.addresses[0];
+    let clients = (0..8u8).map(|number| tokio::spawn(take_slowly(address, b'a' + number, number % 3 == 2)));
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    assert_eq!(server.drained().await, Ended::Drained);
+}
+
+/// Asks for images of one letter again and again, on one connection or, for a client that hangs up, on many. The server drops
+/// each image as soon as the connection has it all, and makes the next one at once.
+async fn take_slowly(address: SocketAddr, letter: u8, hangs_up: bool) {
+    let request = format!("GET /kept/{} HTTP/1.1\r\nHost: a\r\n\r\n", letter as char);
+    let mut client = TcpStream::connect(address).await.unwrap();
+    for turn in 0..6 {
+        if hangs_up {
+            client = TcpStream::connect(address).await.unwrap();
+        }
+        client.write_all(request.as_bytes()).await.unwrap();
+        let mut left = head_of(&mut client).await;
+        assert_eq!(left, KEPT);
+        while left > 0 && !(hangs_up && left < KEPT / 2) {
+            let mut piece = vec![0; left.min(if turn % 2 == 0 { 10_000 } else { 400_000 })];
+            let read = timeout(LONG, client.read(&mut piece)).await.expect("an answer").unwrap();
+            assert!(read > 0 && piece[..read].iter().all(|byte| *byte == letter), "turn {turn}, {left} bytes left");
+            left -= read;
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// Reads a head and nothing behind it; the length of the body.
+async fn head_of(client: &mut TcpStream) -> usize {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(timeout(LONG, client.read_u8()).await.expect("an answer").unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap().parse().unwrap()
 }
 
 // === the cap ===
