@@ -72,6 +72,14 @@ pub struct Witness {
 /// A call under way.
 pub type Answering = Pin<Box<dyn Future<Output = Result<Fetched, upstream::Error>> + Send>>;
 
+/// The story of one request.
+pub enum Telling {
+    /// It is over: what was held was enough.
+    Told(Told),
+    /// It is over when the upstream has been asked.
+    Asking(Pin<Box<dyn Future<Output = Told> + Send>>),
+}
+
 /// The end of the story.
 #[derive(Debug)]
 pub struct Told {
@@ -223,33 +231,34 @@ impl Gateway {
 
     /// Tells the story of one request for a certificate. `anew` wants a call that is sent after this; `trace` goes with a call
     /// that this request causes.
-    pub async fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Told {
+    ///
+    /// What is told from memory is told at once, so that a hit, and there are many, carries nothing that only calls need.
+    pub fn certificate(self: &Arc<Self>, token: JourneyToken, anew: bool, trace: Option<Context>) -> Telling {
         let ask = Ask { arrived: self.clock.now(), anew };
-        let told = match self.look(&token, &ask) {
+        match self.look(&token, &ask, &ask.arrived) {
             Some((outcome, ttl)) => {
                 self.metrics.cache_request(CacheResult::Hit);
-                Told { outcome, cache: CacheUse::Hit { ttl } }
+                self.note(token, ask.arrived.wall(), outcome.as_str());
+                Telling::Told(Told { outcome, cache: CacheUse::Hit { ttl } })
             }
-            // In a box: hits are many, and should not carry the room that calls need.
-            None => Box::pin(self.forward(token, &ask, trace)).await,
-        };
-        self.note(token, ask.arrived.wall(), told.outcome.as_str());
-        told
+            None => Telling::Asking(Box::pin(self.clone().forward(token, ask, trace))),
+        }
     }
 
     /// Nothing that is held will do: asks the upstream.
-    async fn forward(self: &Arc<Self>, token: JourneyToken, ask: &Ask, trace: Option<Context>) -> Told {
+    async fn forward(self: Arc<Self>, token: JourneyToken, ask: Ask, trace: Option<Context>) -> Told {
         let why = match (ask.anew, self.cache.holds(&token)) {
             (true, _) => Forwarded::Request,
             (false, true) => Forwarded::Stale,
             (false, false) => Forwarded::Miss,
         };
-        let (outcome, collapsed) = self.ask_upstream(token, ask, trace).await;
+        let (outcome, collapsed) = self.ask_upstream(token, &ask, trace).await;
         self.metrics.cache_request(match (collapsed, why) {
             (true, _) => CacheResult::Collapsed,
             (false, Forwarded::Stale) => CacheResult::Stale,
             (false, Forwarded::Miss | Forwarded::Request) => CacheResult::Miss,
         });
+        self.note(token, ask.arrived.wall(), outcome.as_str());
         Told { outcome, cache: CacheUse::Forwarded { why, collapsed } }
     }
 
@@ -264,18 +273,18 @@ impl Gateway {
                 return (outcome, collapsed);
             }
             // The call confirmed nothing for this request; what it or another one left behind may.
-            if let Some((outcome, _)) = self.look(&token, ask) {
+            if let Some((outcome, _)) = self.look(&token, ask, &self.clock.now()) {
                 return (outcome, collapsed);
             }
         }
         (Outcome::Refuse(Refusal { reason: Reason::Overloaded, retry_after: Some(BUSY) }), false)
     }
 
-    /// What can be said from memory, and for how much longer.
-    fn look(self: &Arc<Self>, token: &JourneyToken, ask: &Ask) -> Option<(Outcome, Duration)> {
+    /// What can be said from memory at that moment, and for how much longer.
+    fn look(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, now: &Moment) -> Option<(Outcome, Duration)> {
         let settings = self.settings.load();
         if let Some((answer, image)) = self.cache.held(token) {
-            match self.judge(token, &answer, image.as_ref(), ask, &settings.rules) {
+            match self.judge(token, &answer, image.as_ref(), ask, now, &settings.rules) {
                 Verdict::Release(permit) => {
                     let ttl = settings.rules.max_exposure.saturating_sub(permit.exposure());
                     self.refresh_ahead(token, ask, &permit, &settings);
@@ -293,17 +302,16 @@ impl Gateway {
                 Verdict::Decline(_) | Verdict::Stale | Verdict::Refuse(_) => {}
             }
         }
-        let now = self.clock.now();
-        let absence = self.cache.absence(token, ask, &now, settings.not_found_ttl)?;
+        let absence = self.cache.absence(token, ask, now, settings.not_found_ttl)?;
         let ttl = settings.not_found_ttl.saturating_sub(now.age_of(&absence.call.sent));
         Some((absence.outcome(), ttl))
     }
 
     /// What can be said of a call's end; `None` when it confirms nothing for this request.
     fn conclude(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, landed: Result<Landed, Lost>) -> Option<Outcome> {
-        let rules = &self.settings.load().rules;
+        let (rules, now) = (&self.settings.load().rules, self.clock.now());
         match landed {
-            Ok(Landed::Answer(answer, image)) => match self.judge(token, &answer, image.as_ref(), ask, rules) {
+            Ok(Landed::Answer(answer, image)) => match self.judge(token, &answer, image.as_ref(), ask, &now, rules) {
                 Verdict::Release(permit) => Some(Outcome::Release(permit)),
                 Verdict::Withhold(withheld) => Some(Outcome::Withhold(withheld)),
                 Verdict::Decline(body) => Some(Outcome::Decline(body)),
@@ -321,7 +329,7 @@ impl Gateway {
 
     /// This outcome, unless a later call has brought a certificate that this request may have.
     fn unless_overtaken(self: &Arc<Self>, token: &JourneyToken, ask: &Ask, outcome: Outcome) -> Outcome {
-        match self.look(token, ask) {
+        match self.look(token, ask, &self.clock.now()) {
             Some((better @ (Outcome::Release(_) | Outcome::Withhold(_)), _)) => better,
             _ => outcome,
         }
@@ -333,10 +341,11 @@ impl Gateway {
         answer: &Arc<Answer>,
         image: Option<&Image>,
         ask: &Ask,
+        now: &Moment,
         rules: &Rules,
     ) -> Verdict {
         let (key_in_force, seen) = self.regard(token, answer);
-        release::decide(answer, image, key_in_force, &seen, ask, &self.clock.now(), rules)
+        release::decide(answer, image, key_in_force, &seen, ask, now, rules)
     }
 
     /// Renews in the background what three quarters of its time are gone of.

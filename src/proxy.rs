@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use crate::audit::{Audit, Entry, Event, Unrecorded};
 use crate::certificate::{JourneyToken, Timestamp};
 use crate::clock::Clock;
-use crate::gateway::{CacheUse, Evidence, Forwarded, Gateway, Outcome, Told};
+use crate::gateway::{CacheUse, Evidence, Forwarded, Gateway, Outcome, Telling, Told};
 use crate::metrics::{Metrics, Route as RouteLabel};
 use crate::reason::Reason;
 use crate::serve::Peer;
@@ -209,14 +209,11 @@ impl Proxy {
         story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
         for _ in 0..MAX_DECISIONS {
-            let asked = Instant::now();
-            let told = tokio::select! {
-                biased;
-                told = self.rooms.gateway.certificate(token, anew, story.trace) => told,
-                () = self.closed() => Told { outcome: Outcome::Refuse(Reason::ShuttingDown.into()), cache: ASKED },
+            let told = match self.rooms.gateway.certificate(token, anew, story.trace) {
+                Telling::Told(told) => told,
+                Telling::Asking(asking) => Box::pin(self.hear(asking, story)).await,
             };
             story.cache = Some(told.cache);
-            story.upstream = (!matches!(told.cache, CacheUse::Hit { .. })).then(|| asked.elapsed());
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
             let answered = respond::certificate(told, face, &parts.headers, &self.encodings);
             let is_recorded = match evidence {
@@ -228,6 +225,18 @@ impl Proxy {
             }
         }
         Err(self.withheld(Refusal::of(Reason::Overloaded)))
+    }
+
+    /// Waits for the end of a call, unless nobody is to wait any more.
+    async fn hear(&self, asking: impl Future<Output = Told>, story: &mut Story) -> Told {
+        let asked = Instant::now();
+        let told = tokio::select! {
+            biased;
+            told = asking => told,
+            () = self.closed() => Told { outcome: Outcome::Refuse(Reason::ShuttingDown.into()), cache: ASKED },
+        };
+        story.upstream = Some(asked.elapsed());
+        told
     }
 
     /// Writes the line of this answer before it leaves. False: the decision does not stand any more.

@@ -64,6 +64,7 @@ impl AsyncWrite for Splicing {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match bufs.iter().position(|buf| pages::are_kept(buf)) {
+            None if bufs.len() == 1 => Pin::new(&mut self.0).poll_write(cx, &bufs[0]), // the cheaper system call
             None => Pin::new(&mut self.0).poll_write_vectored(cx, bufs),
             Some(0) => self.poll_pages(cx, &bufs[0], bufs.len() > 1),
             Some(others) => self.poll_io(cx, || {

@@ -10,7 +10,7 @@ use otk_gateway::budget::{Denied, Priority};
 use otk_gateway::cache::{self, Cache, Purge};
 use otk_gateway::certificate::{Etag, JourneyToken, PersonId, Timestamp};
 use otk_gateway::clock::{Clock, Moment};
-use otk_gateway::gateway::{Answering, Authority, Gateway, Outcome, Settings, Told, Witness};
+use otk_gateway::gateway::{Answering, Authority, Gateway, Outcome, Settings, Telling, Told, Witness};
 use otk_gateway::metrics::Metrics;
 use otk_gateway::reason::Reason;
 use otk_gateway::release::Rules;
@@ -235,7 +235,12 @@ impl World {
 
     fn ask(&mut self, journey: u8, anew: bool) {
         let gateway = self.gateway.clone();
-        let told = tokio::spawn(async move { gateway.certificate(token(journey), anew, None).await });
+        let told = tokio::spawn(async move {
+            match gateway.certificate(token(journey), anew, None) {
+                Telling::Told(told) => told,
+                Telling::Asking(asking) => asking.await,
+            }
+        });
         self.readers.push(Reader { journey, anew, arrived: self.now, told });
     }
 
