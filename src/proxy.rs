@@ -129,40 +129,53 @@ impl Proxy {
     }
 
     /// Answers one request, whatever happens inside.
-    pub async fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> Response<Body>
+    ///
+    /// The request is taken apart before the future begins: what a future is given it keeps for good, beside what it makes of it.
+    pub fn answer<B>(self: Arc<Self>, request: Request<B>, peer: Peer) -> impl Future<Output = Response<Body>>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
         let began = Instant::now();
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
-        let given = route::request_id(&parts).and_then(|id| HeaderValue::from_str(id).ok());
+        let mut story = self.story(&parts, peer);
+        async move {
+            let told = AssertUnwindSafe(self.tell(&parts, body, &mut story)).catch_unwind().await;
+            let told = told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal)));
+            self.finish(told, &parts, story, began.elapsed()).map(|body| body.until_out(in_flight))
+        }
+    }
+
+    fn story(&self, parts: &Parts, peer: Peer) -> Story {
+        let given = route::request_id(parts).and_then(|id| HeaderValue::from_str(id).ok());
         let request_id = given.unwrap_or_else(|| self.rooms.request_ids.next());
         let trace = Context::continued(&parts.headers).or_else(|| self.rooms.traces.is_some().then(Context::begun));
-        let mut story = Story::new(request_id, peer, trace);
+        Story::new(request_id, peer, trace)
+    }
 
-        let told = AssertUnwindSafe(self.tell(&parts, body, &mut story)).catch_unwind().await;
-        let mut response = match told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal))) {
-            Ok(response) => response,
-            Err(refusal) => {
-                story.reason = Some(refusal.reason());
-                self.rooms.metrics.refused(refusal.reason());
-                error::error_response(&refusal, self.rooms.clock.now().wall(), story.request_id()).map(Body::whole)
-            }
-        };
-        self.sign_off(&mut response, &parts);
-        if parts.method == Method::HEAD {
+    /// What every answer gets, and what is told of it to those who watch.
+    fn finish(
+        &self,
+        told: Result<Response<Body>, Refusal>,
+        parts: &Parts,
+        mut story: Story,
+        took: Duration,
+    ) -> Response<Body> {
+        let mut response = told.unwrap_or_else(|refusal| {
+            story.reason = Some(refusal.reason());
+            self.rooms.metrics.refused(refusal.reason());
+            error::error_response(&refusal, self.rooms.clock.now().wall(), story.request_id()).map(Body::whole)
+        });
+        self.sign_off(&mut response, parts);
+        let is_head = parts.method == Method::HEAD;
+        if is_head {
             say_length(&mut response);
         }
-        let took = began.elapsed();
         self.rooms.metrics.request(story.route, response.status().as_u16(), took);
         self.log(&story, &response, took);
         self.trace(&story, &parts.method, &response, took);
         response.headers_mut().insert(REQUEST_ID, story.request_id);
-        if parts.method == Method::HEAD {
-            return response.map(|_| Body::empty().until_out(in_flight));
-        }
-        response.map(|body| body.until_out(in_flight))
+        if is_head { response.map(|_| Body::empty()) } else { response }
     }
 
     /// The order of things: room, framing, route, body, and then the hub or the upstream.
@@ -216,11 +229,8 @@ impl Proxy {
             story.cache = Some(told.cache);
             let evidence = self.rooms.audit.is_on().then(|| told.evidence());
             let answered = respond::certificate(told, face, &parts.headers, &self.encodings);
-            let is_recorded = match evidence {
-                Some(evidence) => Box::pin(self.record(&token, &answered, evidence, story)).await?,
-                None => true,
-            };
-            if is_recorded {
+            let Some(evidence) = evidence else { return self.count(answered, story) };
+            if let Some(answered) = Box::pin(self.record(&token, answered, evidence, story)).await {
                 return self.count(answered, story);
             }
         }
@@ -239,15 +249,15 @@ impl Proxy {
         told
     }
 
-    /// Writes the line of this answer before it leaves. False: the decision does not stand any more.
+    /// Writes the line of this answer before it leaves. `None`: the decision does not stand any more.
     async fn record(
         &self,
         token: &JourneyToken,
-        answered: &Result<Answered, Refusal>,
+        answered: Result<Answered, Refusal>,
         evidence: Evidence,
         story: &Story,
-    ) -> Result<bool, Refusal> {
-        let (event, representation, status, reason) = match answered {
+    ) -> Option<Result<Answered, Refusal>> {
+        let (event, representation, status, reason) = match &answered {
             Ok(Answered { kind: Kind::Released(representation, _), response }) => {
                 (Event::Released, Some(*representation), response.status(), None)
             }
@@ -271,10 +281,10 @@ impl Proxy {
             ..Entry::of(event)
         };
         let stands = || evidence.grounds.is_none_or(|grounds| self.rooms.gateway.stands(token, &grounds));
-        let Some(receipt) = self.rooms.audit.record(entry, stands) else { return Ok(false) };
+        let receipt = self.rooms.audit.record(entry, stands)?;
         match receipt.written().await {
-            Err(Unrecorded) if event == Event::Released => Err(self.withheld(Refusal::of(Reason::AuditUnavailable))),
-            Ok(()) | Err(Unrecorded) => Ok(true),
+            Err(Unrecorded) if event == Event::Released => Some(Err(Refusal::of(Reason::AuditUnavailable))),
+            Ok(()) | Err(Unrecorded) => Some(answered),
         }
     }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt;
 use http::header::CONNECTION;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
@@ -262,14 +263,14 @@ where
     if let Some(violation) = standing.violation {
         request.extensions_mut().insert(violation);
     }
-    let answer = handler(request, peer);
-    async move {
-        let mut response = answer.await.map(|body| Watched::new(body, under_way));
+    // Not an `async` block, which would keep a second place for the future that it was given.
+    handler(request, peer).map(move |response| {
+        let mut response = response.map(|body| Watched::new(body, under_way));
         if standing.is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         Ok(response)
-    }
+    })
 }
 
 fn limits(settings: &Settings) -> Limits {
