@@ -1,5 +1,5 @@
-//! The HTTP library and nothing else: one constant answer for every request, with the headers of a release. What no server
-//! built on it can beat.
+//! The HTTP library and nothing else: one constant answer for every request, with the headers of a release. What a server
+//! built on it can at best do, short of sending bodies without copying them.
 //!
 //! `bare LENGTH` answers 200 with a body of so many bytes, `bare 0` answers 304.
 

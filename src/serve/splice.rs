@@ -15,7 +15,9 @@ use std::task::{Context, Poll, ready};
 
 use rustix::io::Errno;
 use rustix::net::{SendFlags, sendmsg};
-use rustix::pipe::{IoSliceRaw, PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice, vmsplice};
+use rustix::pipe::{
+    IoSliceRaw, PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice, vmsplice,
+};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -113,8 +115,8 @@ struct Pipe {
 impl Pipe {
     fn new() -> Result<Self, Errno> {
         let (out, into) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
-        let _ = fcntl_setpipe_size(&into, CAPACITY); // one of the usual size works as well, in more turns
-        Ok(Self { into, out })
+        let capacity = fcntl_setpipe_size(&into, CAPACITY).or_else(|_| fcntl_getpipe_size(&into))?;
+        if capacity < MIN_CAPACITY { Err(Errno::NOBUFS) } else { Ok(Self { into, out }) }
     }
 
     /// References to as many of these kept pages as fit; how many bytes that is.
@@ -134,6 +136,9 @@ thread_local! {
 /// Bytes that go through a pipe at once. Measured with 500 KB images against 256 KiB and 1 MiB: a twentieth more than the one,
 /// as much as the other. The kernel lets an ordinary user have 128 of these.
 const CAPACITY: usize = 512 * 1024;
+
+/// A user who has more is given smaller ones. The usual size is still faster than copying; the least there is would not be.
+const MIN_CAPACITY: usize = 64 * 1024;
 
 #[cfg(test)]
 mod tests {
