@@ -9,6 +9,8 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 use sha2::Digest as _;
 
+use crate::pages;
+
 /// Names one journey: a UUID v4, folded to lower case before anything else.
 ///
 /// Source: upstream's page, path parameter `journeyToken` ("UUID v4 of the journey, 36 characters").
@@ -263,6 +265,11 @@ impl Image {
         Self { text, ..self }
     }
 
+    /// The same, in pages of its own, from where it can be sent without being copied.
+    pub fn in_pages(self) -> Self {
+        Self { bytes: pages::keep(self.bytes), ..self }
+    }
+
     /// The same, to be kept.
     pub fn without_text(&self) -> Self {
         Self { text: None, ..self.clone() }
@@ -352,5 +359,14 @@ mod tests {
         let said = Said(Bytes::from_static(b"{}"));
         assert_eq!(format!("{image:?} {:?} {said:?}", PersonId(7)), "Some(Image(4 bytes)) PersonId(..) Said(2 bytes)");
         assert!(Image::new(Bytes::from_static(b"\x89PNG")).is_none());
+    }
+
+    #[test]
+    fn an_image_in_pages_is_the_same_image() {
+        let bytes = [&[0xff, 0xd8, 0xff][..], &[7; 100_000]].concat();
+        let image = Image::new(bytes.into()).unwrap();
+        let moved = image.clone().in_pages();
+        assert!(pages::are_kept(moved.bytes()) && !pages::are_kept(image.bytes()));
+        assert!(moved.bytes() == image.bytes() && moved.digest() == image.digest());
     }
 }

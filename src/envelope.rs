@@ -16,7 +16,6 @@ use std::fmt;
 use bytes::Bytes;
 
 use crate::certificate::{Etag, Image, PersonId, Status, Timestamp};
-use crate::pages;
 
 mod read;
 
@@ -154,7 +153,7 @@ impl<'a> Document<'a> {
         let decoded = base64_simd::STANDARD.decode_to_vec(digits).map_err(|_| Malformed)?;
         let image = match known.filter(|known| known.bytes() == &decoded) {
             Some(known) => known.clone(),
-            None => Image::new(pages::keep(decoded)).ok_or(Malformed)?,
+            None => Image::new(Bytes::from(decoded)).ok_or(Malformed)?,
         };
         let frame = match text {
             Cow::Borrowed(_) => Frame::cut(wire, digits),

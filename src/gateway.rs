@@ -405,6 +405,7 @@ impl Gateway {
         };
         let authentic = if fetched.status == http::StatusCode::OK { authentic } else { authentic.contradicted() };
         let answer = Arc::new(Answer { authentic, call });
+        let image = image.map(Image::in_pages); // here and not in the cache, which works under a lock
         let learned = self.cache.learn(token, &answer, image.as_ref(), &self.keys, &self.settings.load().rules);
         self.note_revocation(token, &answer);
         match learned {

@@ -8,10 +8,10 @@
 //! | room | what it is for |
 //! |---|---|
 //! | `reason` | the words for why no image left |
+//! | `pages` | large byte strings that can leave without being copied |
 //! | `certificate` | the nouns: token, person, ETag, status, image |
 //! | `clock` | the only reader of time |
 //! | `aged` | a map that knows its oldest entry, small for millions of them |
-//! | `pages` | large byte strings that can leave without being copied |
 //! | `envelope` | what the authority really sends, and its canonical form |
 //! | `signature` | envelope to `Authentic`, the only door |
 //! | `release` | may this image be shown, now? the seven rules, and the `Permit` |

@@ -15,15 +15,13 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions};
 
-/// Keeps these bytes: from a certain length on in pages of their own, or where they are if there are no pages to be had.
-pub fn keep(bytes: Vec<u8>) -> Bytes {
-    if bytes.len() < MIN_LENGTH || kept().len() >= MAX_KEPT {
-        return Bytes::from(bytes);
+/// Keeps these bytes: copied into pages of their own, unless they are there already, or are too few, or there are no pages to be
+/// had.
+pub fn keep(bytes: Bytes) -> Bytes {
+    if bytes.len() < MIN_LENGTH || are_kept(&bytes) || kept().len() >= MAX_KEPT {
+        return bytes;
     }
-    match Pages::holding(&bytes) {
-        Ok(pages) => Bytes::from_owner(pages),
-        Err(_) => Bytes::from(bytes),
-    }
+    Pages::holding(&bytes).map_or(bytes, Bytes::from_owner)
 }
 
 /// All of these bytes lie in pages that never change. Whoever asks holds the bytes, so that they stay there meanwhile.
@@ -93,17 +91,18 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_known_in_all_its_parts_and_nothing_beside_it() {
-        let bytes: Vec<u8> = (0..MIN_LENGTH + 5000).map(|n| (n % 251) as u8).collect();
+        let bytes: Bytes = (0..MIN_LENGTH + 5000).map(|n| (n % 251) as u8).collect();
         let kept = keep(bytes.clone());
         assert_eq!(kept, bytes);
         assert!(are_kept(&kept) && are_kept(&kept[1..]) && are_kept(&kept.slice(5000..)));
         assert!(!are_kept(&bytes), "another copy of the same bytes");
+        assert_eq!(keep(kept.clone()).as_ptr(), kept.as_ptr(), "once is enough");
         assert!(!are_kept(&kept[..MIN_LEFT - 1]), "too little to be worth it");
     }
 
     #[test]
     fn short_strings_stay_where_they_are() {
-        let bytes = vec![7; MIN_LENGTH - 1];
+        let bytes = Bytes::from(vec![7; MIN_LENGTH - 1]);
         let address = bytes.as_ptr();
         let kept = keep(bytes);
         assert_eq!(kept.as_ptr(), address);
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn pages_are_forgotten_with_their_last_holder() {
-        let image = keep(vec![7; MIN_LENGTH]);
+        let image = keep(vec![7; MIN_LENGTH].into());
         let (start, other) = (image.as_ptr().addr(), image.clone());
         let is_known = || kept().contains_key(&start);
         drop(image);

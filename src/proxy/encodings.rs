@@ -43,7 +43,7 @@ impl Encodings {
             return None;
         }
         drop(kept); // the work is done outside the lock, at worst twice
-        let text = pages::keep(base64_simd::STANDARD.encode_to_string(permit.image()).into_bytes());
+        let text = pages::keep(base64_simd::STANDARD.encode_to_string(permit.image()).into());
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(digest, Some(text.clone()));
         Some(text)
     }

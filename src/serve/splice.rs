@@ -171,7 +171,7 @@ mod tests {
     #[tokio::test]
     async fn what_lies_before_pages_is_written_and_they_are_handed_over() {
         let (mut connection, mut client) = pair().await;
-        let kept = pages::keep(vec![7; 50_000]);
+        let kept = pages::keep(vec![7; 50_000].into());
         assert_eq!(write(&mut connection, &[b"head", b"frame", &kept, b"end"]).await.unwrap(), 9);
         assert!(!has_pipe(), "nothing went through a pipe yet");
         assert_eq!(write(&mut connection, &[&kept, b"end"]).await.unwrap(), 50_000);
@@ -186,7 +186,7 @@ mod tests {
     #[tokio::test]
     async fn a_pipe_that_was_not_emptied_is_never_used_again() {
         let (mut slow, mut client) = pair().await;
-        let (first, second) = (pages::keep(vec![1; CAPACITY]), pages::keep(vec![2; 50_000]));
+        let (first, second) = (pages::keep(vec![1; CAPACITY].into()), pages::keep(vec![2; 50_000].into()));
         let sent = write(&mut slow, &[&first]).await.unwrap();
         assert!(sent < first.len(), "the socket took less than was handed over");
         assert!(!has_pipe());
@@ -204,7 +204,7 @@ mod tests {
     async fn a_connection_that_is_gone_says_so_itself() {
         let (mut connection, _client) = pair().await;
         poll_fn(|cx| Pin::new(&mut connection).poll_shutdown(cx)).await.unwrap();
-        let kept = pages::keep(vec![7; 50_000]);
+        let kept = pages::keep(vec![7; 50_000].into());
         assert_eq!(write(&mut connection, &[&kept]).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
         assert!(!has_pipe());
     }

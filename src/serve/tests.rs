@@ -116,8 +116,8 @@ async fn handle(
             Bytes::from_static(b"waited")
         }
         "/large" => Bytes::from(vec![b'x'; LARGE]),
-        "/large-kept" => pages::keep(vec![b'x'; LARGE]),
-        path if path.starts_with("/kept/") => pages::keep(vec![path.as_bytes()[6]; KEPT]),
+        "/large-kept" => pages::keep(vec![b'x'; LARGE].into()),
+        path if path.starts_with("/kept/") => pages::keep(vec![path.as_bytes()[6]; KEPT].into()),
         "/peer" => Bytes::from(format!("{} {}", peer.is_loopback, peer.is_tls)),
         _ => Bytes::from_static(b"hello"),
     };
