@@ -139,10 +139,11 @@ impl Proxy {
         let in_flight = self.rooms.metrics.begin_request();
         let (parts, body) = request.into_parts();
         let mut story = self.story(&parts, peer);
+        let settings = self.settings.load_full();
         async move {
-            let told = AssertUnwindSafe(self.tell(&parts, body, &mut story)).catch_unwind().await;
+            let told = AssertUnwindSafe(self.tell(&parts, body, &settings, &mut story)).catch_unwind().await;
             let told = told.unwrap_or_else(|_| Err(Refusal::of(Reason::Internal)));
-            self.finish(told, &parts, story, began.elapsed()).map(|body| body.until_out(in_flight))
+            self.finish(told, &parts, &settings, story, began.elapsed()).map(|body| body.until_out(in_flight))
         }
     }
 
@@ -158,6 +159,7 @@ impl Proxy {
         &self,
         told: Result<Response<Body>, Refusal>,
         parts: &Parts,
+        settings: &Settings,
         mut story: Story,
         took: Duration,
     ) -> Response<Body> {
@@ -166,7 +168,7 @@ impl Proxy {
             self.rooms.metrics.refused(refusal.reason());
             error::error_response(&refusal, self.rooms.clock.now().wall(), story.request_id()).map(Body::whole)
         });
-        self.sign_off(&mut response, parts);
+        sign_off(&mut response, parts, settings);
         let is_head = parts.method == Method::HEAD;
         if is_head {
             say_length(&mut response);
@@ -179,11 +181,16 @@ impl Proxy {
     }
 
     /// The order of things: room, framing, route, body, and then the hub or the upstream.
-    async fn tell<B>(&self, parts: &Parts, body: B, story: &mut Story) -> Result<Response<Body>, Refusal>
+    async fn tell<B>(
+        &self,
+        parts: &Parts,
+        body: B,
+        settings: &Settings,
+        story: &mut Story,
+    ) -> Result<Response<Body>, Refusal>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
     {
-        let settings = self.settings.load_full();
         if self.rooms.metrics.in_flight() > settings.max_requests {
             return Err(Refusal::of(Reason::Overloaded));
         }
@@ -340,18 +347,6 @@ impl Proxy {
         Ok(response)
     }
 
-    /// What every answer carries.
-    fn sign_off(&self, response: &mut Response<Body>, parts: &Parts) {
-        let headers = response.headers_mut();
-        headers.entry(VIA).or_insert_with(|| hygiene::via(parts.version));
-        if crate::serve::strict::must_close(parts) {
-            headers.insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        if let Some(origin) = self.settings.load().rules.gate.embedding_origin(&parts.headers) {
-            headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
-        }
-    }
-
     fn log(&self, story: &Story, response: &Response<Body>, took: Duration) {
         if !tracing::enabled!(tracing::Level::INFO) {
             return; // a journey's name is a hash, which costs more than the rest of a short answer
@@ -473,6 +468,18 @@ where
         read.extend_from_slice(&data);
     }
     Ok(read.freeze())
+}
+
+/// What every answer carries.
+fn sign_off(response: &mut Response<Body>, parts: &Parts, settings: &Settings) {
+    let headers = response.headers_mut();
+    headers.entry(VIA).or_insert_with(|| hygiene::via(parts.version));
+    if crate::serve::strict::must_close(parts) {
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    if let Some(origin) = settings.rules.gate.embedding_origin(&parts.headers) {
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    }
 }
 
 /// An answer to HEAD says how long the body would have been; other answers' bodies say it themselves.

@@ -5,6 +5,7 @@
 //! this file. It never looks at path, method or token. The surprising decision: a port is compared with nothing, except
 //! that two authorities in one request must not give two different ones.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
@@ -17,19 +18,19 @@ use crate::reason::Reason;
 /// The hosts a listener answers to and the web origins it lets in.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
-    hosts: Vec<Host>,
+    hosts: Vec<Host<'static>>,
     origins: Vec<Origin>,
 }
 
 /// A host without its port: lower case, no dot at the end, IPv6 shortened and in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Host(String);
+pub struct Host<'a>(Cow<'a, str>);
 
 /// A web origin: scheme, host, and the port unless it is the scheme's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Origin {
     scheme: String,
-    host: Host,
+    host: Host<'static>,
     port: Option<u16>,
 }
 
@@ -37,7 +38,7 @@ pub struct Origin {
 
 impl Gate {
     /// `hosts` are `listen.allowed_hosts` and the listen address's own host, `origins` are `listen.allowed_origins`.
-    pub fn new(hosts: impl IntoIterator<Item = Host>, origins: impl IntoIterator<Item = Origin>) -> Self {
+    pub fn new(hosts: impl IntoIterator<Item = Host<'static>>, origins: impl IntoIterator<Item = Origin>) -> Self {
         Self { hosts: hosts.into_iter().collect(), origins: origins.into_iter().collect() }
     }
 
@@ -88,15 +89,17 @@ impl Gate {
 
 // === impl Host ===
 
-impl Host {
+impl Host<'static> {
     /// Reads an entry of `allowed_hosts`: a name or an address, with or without a port, IPv6 with or without brackets.
     pub fn parse(text: &str) -> Option<Self> {
         if let Ok(address) = text.parse::<Ipv6Addr>() {
             return Some(Self::from(IpAddr::V6(address)));
         }
-        authority(text).map(|(host, _)| host)
+        authority(text).map(|(host, _)| host.into_owned())
     }
+}
 
+impl<'a> Host<'a> {
     /// As it would stand in a URL.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -104,19 +107,25 @@ impl Host {
 
     /// Labels of letters, digits, `-` and `_`, none of them empty: other characters are legal in a URL's host, but in no
     /// name that resolves, and a comma there would be two Host headers that something before us has joined.
-    fn name(text: &str) -> Option<Self> {
+    fn name(text: &'a str) -> Option<Self> {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
         let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_legal);
-        (name.len() <= 253 && name.split('.').all(is_label)).then(|| Self(name.to_ascii_lowercase()))
+        let is_name = name.len() <= 253 && name.split('.').all(is_label);
+        let is_lower = !name.bytes().any(|b| b.is_ascii_uppercase()); // nearly always, and then nothing is copied
+        is_name.then(|| Self(if is_lower { name.into() } else { name.to_ascii_lowercase().into() }))
+    }
+
+    fn into_owned(self) -> Host<'static> {
+        Host(self.0.into_owned().into())
     }
 }
 
-impl From<IpAddr> for Host {
+impl From<IpAddr> for Host<'static> {
     fn from(address: IpAddr) -> Self {
         match address {
-            IpAddr::V4(v4) => Self(v4.to_string()),
-            IpAddr::V6(v6) => Self(format!("[{v6}]")),
+            IpAddr::V4(v4) => Self(v4.to_string().into()),
+            IpAddr::V6(v6) => Self(format!("[{v6}]").into()),
         }
     }
 }
@@ -134,7 +143,7 @@ impl Origin {
         let scheme = scheme.to_ascii_lowercase();
         let (host, port) = authority(rest)?;
         let port = port.filter(|port| default_port(&scheme) != Some(*port));
-        Some(Self { scheme, host, port })
+        Some(Self { scheme, host: host.into_owned(), port })
     }
 
     fn is_web(&self) -> bool {
@@ -152,7 +161,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 /// The host that the request is for. Absolute form and `:authority` stand in the URI, and what stands beside it in `Host`
 /// must name the same.
-fn target_host(parts: &Parts) -> Result<Host, Refusal> {
+fn target_host(parts: &Parts) -> Result<Host<'_>, Refusal> {
     if parts.uri.scheme_str().is_some_and(|scheme| default_port(&scheme.to_ascii_lowercase()).is_none()) {
         return Err(invalid("the request target has a scheme other than http and https"));
     }
@@ -173,7 +182,7 @@ fn target_host(parts: &Parts) -> Result<Host, Refusal> {
 }
 
 /// HTTP/1.1 wants exactly one `Host`, also beside an absolute target (RFC 9112, section 3.2); the others at most one.
-fn host_header(parts: &Parts) -> Result<Option<Authority>, Refusal> {
+fn host_header(parts: &Parts) -> Result<Option<Authority<'_>>, Refusal> {
     let mut values = parts.headers.get_all(HOST).iter();
     let value = match (values.next(), values.next()) {
         (None, _) if parts.version == Version::HTTP_11 => return Err(invalid("the request has no Host header")),
@@ -186,14 +195,14 @@ fn host_header(parts: &Parts) -> Result<Option<Authority>, Refusal> {
 }
 
 /// A port left out contradicts none: which one would be meant depends on a scheme that nobody sent.
-fn are_different((host, port): &Authority, (other_host, other_port): &Authority) -> bool {
+fn are_different((host, port): &Authority<'_>, (other_host, other_port): &Authority<'_>) -> bool {
     host != other_host || matches!((port, other_port), (Some(one), Some(other)) if one != other)
 }
 
-type Authority = (Host, Option<u16>);
+type Authority<'a> = (Host<'a>, Option<u16>);
 
 /// Host and port. User names (`user@host`) are refused with everything else that is neither.
-fn authority(text: &str) -> Option<Authority> {
+fn authority(text: &str) -> Option<Authority<'_>> {
     let Some(rest) = text.strip_prefix('[') else {
         let (name, after) = text.split_at(text.find(':').unwrap_or(text.len()));
         return Some((Host::name(name)?, port(after)?));
