@@ -229,6 +229,7 @@ impl Proxy {
         story: &mut Story,
     ) -> Result<Response<Body>, Refusal> {
         for _ in 0..MAX_DECISIONS {
+            story.upstream = None;
             let told = match self.rooms.gateway.certificate(token, anew, story.trace) {
                 Telling::Told(told) => told,
                 Telling::Asking(asking) => Box::pin(self.hear(asking, story)).await,

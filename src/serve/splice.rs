@@ -94,10 +94,10 @@ impl Connection for Splicing {
     }
 }
 
-/// Hands kept pages to the socket; how many bytes it took.
+/// Hands kept pages to the socket; how many bytes it took. Only the socket may say that there is no room.
 fn hand_over(pages: &[u8], socket: &TcpStream, has_more: bool) -> Result<usize, Errno> {
-    let pipe = PIPE.take().map_or_else(Pipe::new, Ok)?;
-    let loaded = pipe.load(pages)?;
+    let pipe = PIPE.take().map_or_else(Pipe::new, Ok).map_err(|_| Errno::NOBUFS)?;
+    let loaded = pipe.load(pages).map_err(|_| Errno::NOBUFS)?;
     let more = if has_more || loaded < pages.len() { SpliceFlags::MORE } else { SpliceFlags::empty() };
     let sent = splice(&pipe.out, None, socket, None, loaded, SpliceFlags::NONBLOCK | more)?;
     if sent == loaded {
